@@ -1,0 +1,1 @@
+"""Rewrite passes, one file each, found through the entry-point group `pruneir.passes`."""

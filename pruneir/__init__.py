@@ -1,0 +1,34 @@
+"""pruneir: prune, fold and compile trained ONNX networks.
+
+    import pruneir
+
+    pruned = pruneir.optimize("model.onnx", passes=["slim{ratio=0.5}"], data="calibration.npz")
+    pruned.save("model.pruned.onnx")
+
+Importing the package imports nothing else; each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pruneir.api import Optimized, load, optimize, save, trace
+    from pruneir.errors import PruneirError, Refusal
+
+__version__ = "0.1.0"
+__all__ = ["Optimized", "PruneirError", "Refusal", "__version__", "load", "optimize", "save", "trace"]
+
+_HOMES = {"PruneirError": "pruneir.errors", "Refusal": "pruneir.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'pruneir' has no attribute '{name}'")
+    found = globals()[name] = getattr(import_module(_HOMES.get(name, "pruneir.api")), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,8 @@
+"""The intermediate representation: operators and values over a networkx digraph."""
+
+from pruneir.graph.check import check
+from pruneir.graph.graph import Graph, TensorType, constant_of
+from pruneir.graph.operator import Operator
+from pruneir.graph.text import parse, text
+
+__all__ = ["Graph", "Operator", "TensorType", "check", "constant_of", "parse", "text"]
