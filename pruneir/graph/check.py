@@ -12,7 +12,7 @@ from pruneir.graph.graph import Graph
 from pruneir.graph.operator import Operator
 
 
-class InvalidGraph(ValueError):  # noqa: N818 - the name that ONNX Runtime uses
+class InvalidGraph(ValueError):
     """A graph that breaks a rule of the representation; `problems` lists every breach."""
 
     def __init__(self, problems: list[str]):

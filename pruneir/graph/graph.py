@@ -258,5 +258,7 @@ def tensor_type(proto: onnx.TypeProto) -> TensorType:
 
 def _dimension(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     if dim.HasField("dim_value"):
-        return int(dim.dim_value) if dim.dim_value >= 0 else None  # some exporters write −1 for a dimension they leave open
+        return (
+            int(dim.dim_value) if dim.dim_value >= 0 else None
+        )  # some exporters write −1 for a dimension they leave open
     return dim.dim_param or None

@@ -38,13 +38,15 @@ def session(
     model = model_of(_with_shared_constants(graph), initializers=shelf.store, constants=embed)
     _add_outputs(model, graph, outputs or ())
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, once
     options.intra_op_num_threads = threads
     options.graph_optimization_level = _LEVELS[optimize]
     outside = [tensor for tensor in model.graph.initializer if is_outside(tensor)]
     shared = {t.name: np.ascontiguousarray(array) for t, array in zip(outside, shelf.arrays, strict=True)}
     for tensor in outside:
-        if not graph.network.succ.get(tensor.name) and tensor.name not in graph.outputs:  # ONNX Runtime drops what nothing reads, then misses it
+        if (
+            not graph.network.succ.get(tensor.name) and tensor.name not in graph.outputs
+        ):  # ONNX Runtime drops what nothing reads, then misses it
             model.graph.initializer.remove(tensor)
             del shared[tensor.name]
     options.add_external_initializers(list(shared), [_shared(array) for array in shared.values()])

@@ -1,0 +1,135 @@
+"""Absorption: a removed channel is held at the constant that it would have had, inside its consumers' biases.
+
+A consumer that summed over channel c gains b_o += Σ_c r_c · Σ_taps W[o, c, tap] (Liu et al., ICCV 2017, drop the term;
+see docs/absorption.md for what that costs). The sum goes, in this order of preference: into the running mean of a
+BatchNorm that alone reads the consumer, which keeps the file's parameters as they are; into the bias; into a constant
+added right behind; into a new bias. Exact where no zero padding is seen; the border differs, since the padding of a
+removed channel is read as r_c too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pruneir.constants.linear import Linear, linear
+from pruneir.constants.moments import Moments
+from pruneir.coupling import Coupling, Cut
+from pruneir.graph import Graph, Operator
+
+Held = Mapping[tuple[Operator, int, int], np.ndarray]
+"""Constants of removed channels by reader: operator, input slot, axis → `[n]`, zero where a channel stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """What absorption did.
+
+    changed  initializers whose values it changed
+    """
+
+    changed: frozenset[str]
+
+
+def held_constants(coupling: Coupling, cut: Cut, moments: Mapping[str, Moments]) -> Held:
+    """The constants at which readers hold the channels that they lose; a reader that cannot is left out."""
+    held: dict[tuple[Operator, int, int], np.ndarray] = {}
+    for reading in coupling.traced.readings:
+        if not cut.touches(reading.labels):
+            continue
+        known = moments.get(reading.operator.inputs[reading.slot])
+        matrix = linear(coupling.graph, reading.operator)
+        if known is None or known.axis != reading.axis or matrix is None or not matrix.exact or reading.slot:
+            continue
+        constants = np.where(cut.mask(reading.labels), 0.0, known.mean)
+        constants[~np.isfinite(constants)] = 0.0
+        if constants.any():
+            held[reading.operator, reading.slot, reading.axis] = constants
+    return held
+
+
+def absorb(coupling: Coupling, cut: Cut, held: Held, graph: Graph) -> Absorbed:
+    """Add what held channels contribute to their consumers in the graph after surgery, in place.
+
+    coupling, cut  of the graph before
+    graph          the graph after; values keep their names
+    """
+    changed: set[str] = set()
+    for (operator, _, _), constants in held.items():
+        matrix = linear(coupling.graph, operator)
+        assert matrix is not None
+        kept = _outputs_kept(coupling, cut, operator, matrix)
+        now = graph.producer(operator.outputs[0])
+        if kept is not None and now is not None:
+            changed.add(_add(graph, now, matrix.of(constants)[kept]))
+    return Absorbed(frozenset(changed))
+
+
+def _outputs_kept(coupling: Coupling, cut: Cut, operator: Operator, matrix: Linear) -> np.ndarray | None:
+    state = coupling.traced.values[operator.outputs[0]]
+    axis = 1 if operator.is_a("Conv") else len(state.labels) - 1
+    labels = state.labels[axis]
+    return cut.mask(labels) if labels is not None else None
+
+
+def _add(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
+    """Add a constant per output channel to what an operator computes; the name of the initializer that took it."""
+    readers = graph.users(operator.outputs[0])
+    behind = readers[0] if len(readers) == 1 and operator.outputs[0] not in graph.outputs else None
+    if operator.is_a("Conv") and behind is not None and behind.is_a("BatchNormalization"):
+        return _shift(graph, behind, 3, -amount)
+    if operator.is_a("Conv", "Gemm"):
+        if len(operator.inputs) > 2 and operator.inputs[2]:
+            return _shift(graph, operator, 2, amount / operator.attribute("beta", 1.0))
+        weight = graph.constant(operator.inputs[1])
+        assert weight is not None
+        name = graph.fresh_name(f"{operator.label}.bias")
+        _define(graph, name, amount.astype(weight.dtype))
+        graph.replace(operator, operator.with_input(2, name).with_attributes(**_no_beta(operator)))
+        return name
+    if behind is not None and behind.is_a("Add"):
+        slot = 1 - behind.inputs.index(operator.outputs[0])
+        other = graph.constant(behind.inputs[slot])
+        if other is not None and other.shape[-1:] == amount.shape:
+            return _shift(graph, behind, slot, amount)
+    return _add_behind(graph, operator, amount)
+
+
+def _shift(graph: Graph, operator: Operator, slot: int, amount: np.ndarray) -> str:
+    """Add to a constant that an operator reads, copied first if others read it too."""
+    name = operator.inputs[slot]
+    array = graph.constant(name)
+    assert array is not None
+    shifted = (array.astype(np.float64) + amount).astype(array.dtype)
+    if len(graph.uses(name)) > 1 or name in graph.outputs:
+        name = graph.fresh_name(f"{name}@{operator.label}")
+        graph.replace(operator, operator.with_input(slot, name))
+    _define(graph, name, shifted)
+    return name
+
+
+def _add_behind(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
+    """Let the operator define a new value, and an Add the old one."""
+    weight = graph.constant(operator.inputs[1])
+    assert weight is not None
+    out, *others = operator.outputs
+    name, inner = graph.fresh_name(f"{operator.label}.bias"), graph.fresh_name(f"{out}.linear")
+    _define(graph, name, amount.astype(weight.dtype))
+    add = Operator("Add", (inner, name), (out,), name=f"{operator.label}.add")
+    graph.replace(operator, operator.with_(outputs=(inner, *others)), add)
+    return name
+
+
+def _define(graph: Graph, name: str, array: np.ndarray) -> None:
+    held = graph.producer(name)
+    if held is not None:
+        graph.remove(held)
+    if name not in graph.initializers:
+        graph.header.ir_version = max(graph.header.ir_version, 4)
+    graph.set_initializer(name, array)
+
+
+def _no_beta(operator: Operator) -> dict[str, None]:
+    return {"beta": None} if operator.is_a("Gemm") else {}

@@ -1,0 +1,217 @@
+"""The engine: every operator's rule in topological order, and locks on all that no rule spoke of.
+
+Operators know nothing of each other; what couples the first convolution to the last is only that the labels of a value
+are handed from its producer to its readers. Reading the graph takes one pass, near-linear in operators and channels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pruneir.coupling import labels as lab
+from pruneir.coupling import rules as _rules  # noqa: F401  (fills the table of rules)
+from pruneir.coupling.generators import Generators
+from pruneir.coupling.labels import Labels
+from pruneir.coupling.rule import RULES, Cut, Edit, MacTerm, Op, Reading, Refused, State, Tensor, locked
+from pruneir.errors import Refusal
+from pruneir.graph import Graph, Operator
+from pruneir.shapes import Shapes, infer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Use:
+    """One operator's use of one constant: labels and role (`in`, `out`, `scale`, …) per axis."""
+
+    operator: Operator
+    slot: int
+    name: str
+    labels: tuple[Labels, ...]
+    roles: Mapping[int, str]
+
+
+@dataclass(slots=True, eq=False)
+class Traced:
+    """What the rules said of a graph."""
+
+    graph: Graph
+    shapes: Shapes
+    generators: Generators
+    values: dict[str, State] = field(default_factory=dict)
+    uses: list[Use] = field(default_factory=list)
+    edits: list[tuple[Operator, list[Callable[[Cut], Edit]]]] = field(default_factory=list)
+    macs: list[MacTerm] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    """Activations' axes that operators sum over."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """Operators that no rule understood."""
+    opened: list[Operator] = field(default_factory=list)
+    """Operators whose statistics `cut_norms` allowed to change."""
+
+
+def trace(graph: Graph, shapes: Shapes | None = None, **options: bool) -> Traced:
+    """Run the rules over a graph. `options` open what is locked by default (`cut_norms`)."""
+    traced = Traced(graph, shapes or infer(graph), Generators())
+    engine = _Engine(traced, options)
+    for name in graph.inputs:
+        if name not in graph.initializers:
+            engine.admit(name)
+    for operator in graph.operators:
+        if not operator.is_a("Constant"):
+            engine.visit(operator)
+    for name in graph.outputs:
+        engine.lock_value(name, Refusal("PIR001", name, "it is a graph output, and its shape is part of the interface"))
+    engine.tie_shared()
+    return traced
+
+
+class _Engine:
+    def __init__(self, traced: Traced, options: Mapping[str, bool]):
+        self.traced = traced
+        self.graph, self.shapes, self.generators = traced.graph, traced.shapes, traced.generators
+        self.options = options
+        self.opsets: dict[str, int] = {}
+        self.constants = constants(traced.graph)
+
+    def admit(self, name: str) -> None:
+        """A graph input: every axis stays, since the caller feeds it."""
+        shape = self.shapes.shape(name)
+        if shape is not None:
+            reason = Refusal("PIR001", name, "it is a graph input, and its shape is part of the interface")
+            self.traced.values[name] = State([locked(self.generators, n, reason) for n in shape], [False] * len(shape))
+
+    def visit(self, operator: Operator) -> None:
+        """Let the operator's rule speak, then lock what it left out."""
+        op = Op(operator, self.generators, self._opset(operator.domain), self.options, self._read_positions)
+        rule = RULES.get(("" if operator.domain == "ai.onnx" else operator.domain, operator.type))
+        for name in operator.captures:
+            self.lock_value(name, Refusal("PIR006", operator.label, f"a subgraph of {operator.type} reads '{name}'"))
+        try:
+            op.inputs = [self._input(op, name) for name in operator.inputs]
+            op.outputs = [self._output(op, name) for name in operator.outputs]
+            if rule is None:
+                where = f" of domain '{operator.domain}'" if operator.domain else ""
+                raise Refused(f"has no coupling rule{where}", "Prune around it, or register a rule for it")
+            rule(op)
+        except Refused as refused:
+            self._refuse(op, refused)
+        self._finish(op)
+
+    def lock_value(self, name: str, refusal: Refusal) -> None:
+        """Lock every axis of a value that something outside the rules reads."""
+        state = self.traced.values.get(name)
+        for labels in state.labels if state else ():
+            if labels is not None and not labels.is_data:
+                self.generators.lock(labels.base, refusal)
+        if name in self.constants:
+            self._use_whole(Operator("", (name,), ()), -1, name, refusal)
+
+    def tie_shared(self) -> None:
+        """A matrix that several operators read is cut by all of them alike; vectors may be copied per use instead."""
+        by_name: dict[str, list[Use]] = defaultdict(list)
+        for use in self.traced.uses:
+            by_name[use.name].append(use)
+        for uses in by_name.values():
+            for use in uses[1:] if len(uses[0].labels) > 1 else ():
+                for one, other in zip(uses[0].labels, use.labels, strict=True):
+                    if one is not other and not (one.is_data and other.is_data):
+                        self.generators.tie(*lab.aligned(one, other))
+
+    # Inside
+
+    def _opset(self, domain: str) -> int:
+        if domain not in self.opsets:
+            self.opsets[domain] = self.graph.opset(domain)
+        return self.opsets[domain]
+
+    def _read_positions(self, name: str, length: int) -> set[int]:
+        """The positions of a one-dimensional value that its readers use: those that a Gather names, else all."""
+        used: set[int] = set()
+        for user in self.graph.users(name):
+            at = self.shapes.value(user.inputs[1]) if user.is_a("Gather") and user.inputs[0] == name else None
+            used |= set(range(length)) if at is None else {int(i) % length for i in at.flat}
+        return used | (set(range(length)) if name in self.graph.outputs else set())
+
+    def _input(self, op: Op, name: str) -> Tensor | None:
+        if not name:
+            return None
+        constant = name in self.constants
+        if constant:
+            shape: tuple[int, ...] = self.constants[name].shape
+            state = State([None] * len(shape), [True] * len(shape))
+        else:
+            known = self.shapes.shape(name)
+            if known is None or name not in self.traced.values:
+                raise Refused(f"reads '{name}', whose shape is not known", "Give --input-shape")
+            shape, state = known, self.traced.values[name]
+        return Tensor(op, name, shape, state, constant, self.shapes.value(name))
+
+    def _output(self, op: Op, name: str) -> Tensor | None:
+        if not name:
+            return None
+        shape = self.shapes.shape(name)
+        if shape is None and not self.graph.users(name) and name not in self.graph.outputs:
+            return None
+        if shape is None:
+            raise Refused(f"defines '{name}', whose shape is not known", "Give --input-shape")
+        state = State([None] * len(shape), [False] * len(shape))
+        return Tensor(op, name, shape, state, False, self.shapes.value(name))
+
+    def _refuse(self, op: Op, refused: Refused) -> None:
+        """Lock everything around an operator that was not understood."""
+        refusal = Refusal("PIR002", op.operator.label, f"{op.type} {refused.reason}", refused.remedy)
+        self.traced.refusals.append(refusal)
+        op.edits.clear()
+        op.mac_terms.clear()
+        for slot, name in enumerate(op.operator.inputs):
+            if name in self.constants:
+                self._use_whole(op.operator, slot, name, refusal)
+            elif name:
+                self.lock_value(name, refusal)
+        for name in filter(None, op.operator.outputs):
+            shape = self.shapes.shape(name)
+            if shape is not None:
+                kept_out: list[Labels | None] = [locked(self.generators, n, refusal) for n in shape]
+                self.traced.values[name] = State(kept_out, [False] * len(shape))
+        op.inputs, op.outputs = [], []
+
+    def _use_whole(self, operator: Operator, slot: int, name: str, refusal: Refusal) -> None:
+        kept = tuple(locked(self.generators, n, refusal) for n in self.constants[name].shape)
+        self.traced.uses.append(Use(operator, slot, name, kept, {}))
+
+    def _finish(self, op: Op) -> None:
+        """Lock untouched inputs, make untouched outputs data, and keep what the rule said."""
+        for slot, tensor in enumerate(op.inputs):
+            if tensor is None:
+                continue
+            for axis in tensor.axes:
+                if tensor.constant and not axis.assigned:
+                    axis.assign(lab.data(axis.length), True)
+                elif axis.index not in tensor.touched and op.can_die(axis.labels):
+                    op.lock(axis, reason=f"reads axis {axis.index} of '{tensor.name}' as a whole")
+            if tensor.constant:
+                labels = tuple(axis.labels for axis in tensor.axes)
+                self.traced.uses.append(Use(op.operator, slot, tensor.name, labels, tensor.roles))
+        for tensor in filter(None, op.outputs):
+            for axis in tensor.axes:
+                if not axis.assigned:
+                    axis.assign(lab.data(axis.length), False)
+            self.traced.values[tensor.name] = tensor.state
+        if op.edits:
+            self.traced.edits.append((op.operator, op.edits))
+        self.traced.macs += op.mac_terms
+        for axis in op.summed:
+            if not axis.tensor.constant:
+                slot = op.inputs.index(axis.tensor)
+                self.traced.readings.append(Reading(op.operator, slot, axis.index, axis.labels))
+        if op.opened:
+            self.traced.opened.append(op.operator)
+
+
+def constants(graph: Graph) -> dict[str, np.ndarray]:
+    """Every constant tensor by name: initializers, and what Constant operators hold."""
+    held = {op.outputs[0]: graph.constant(op.outputs[0]) for op in graph.operators if op.is_a("Constant")}
+    return {**graph.initializers, **{name: array for name, array in held.items() if array is not None}}

@@ -1,0 +1,221 @@
+"""What lives or dies together: a union-find over generators, with substitution and locks.
+
+Every position of a tracked axis carries a *set* of generators and dies when any of them dies. Sets are rows of an
+integer array `[positions, factors]`, one generator per factor; generator 0 never dies and pads short rows. Making two
+axes die together (`tie`) is solved factor by factor:
+
+* one factor on both sides: the generators are united;
+* rows that are equal already say nothing; factors that partition the positions alike are united;
+* what one side has beyond the matched factors never dies: {h, d} ~ {h} locks d;
+* a single factor against several is a substitution p := {h, d}, resolved on every later read; the same p met twice
+  unites the factors it stands for;
+* several factors against several others that do not match: both lock, since nothing smaller is known to be safe.
+
+Everything is numpy over whole axes; no loop runs over positions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneir.errors import Refusal
+
+Ids = npt.NDArray[np.int64]
+
+NEVER = 0
+_FREE = -1
+_UNMATCHED = Refusal("PIR004", "", "two ways of splitting the same channels into blocks meet here")
+
+
+class Generators:
+    """The union-find. Ids are dense ints; arrays grow by doubling."""
+
+    def __init__(self) -> None:
+        self._parent: Ids = np.arange(1024, dtype=np.int64)
+        self._left: Ids = np.zeros(1024, np.int64)
+        self._right: Ids = np.zeros(1024, np.int64)
+        self._reason: Ids = np.full(1024, _FREE, np.int64)
+        self._count = 1
+        self.reasons: list[Refusal] = [Refusal("PIR000", "", "this axis carries data, not channels")]
+        self.locks: list[tuple[Ids, int]] = []
+        """Every lock as it was asked for: generators and the index of the reason."""
+        self._reason[NEVER] = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def fresh(self, count: int) -> Ids:
+        """New, free generators."""
+        while self._count + count > len(self._parent):
+            size = len(self._parent)
+            self._parent = np.concatenate([self._parent, np.arange(size, 2 * size, dtype=np.int64)])
+            self._left = np.concatenate([self._left, np.zeros(size, np.int64)])
+            self._right = np.concatenate([self._right, np.zeros(size, np.int64)])
+            self._reason = np.concatenate([self._reason, np.full(size, _FREE, np.int64)])
+        ids = np.arange(self._count, self._count + count, dtype=np.int64)
+        self._count += count
+        return ids
+
+    # Reading
+
+    def roots(self, ids: Ids) -> Ids:
+        """The representative of each generator's class."""
+        found: Ids = self._parent[ids]
+        above = self._parent[found]
+        if not np.array_equal(above, found):
+            while not np.array_equal(above, found):
+                found, above = above, self._parent[above]
+            self._parent[ids] = found
+        return found
+
+    def leaves(self, rows: Ids) -> Ids:
+        """The rows in terms of roots that nothing stands in for, without factors that say nothing."""
+        rows = self.roots(rows)
+        while (standing := self._left[rows] > 0).any():
+            columns = []
+            for column, replaced in zip(rows.T, standing.T, strict=True):
+                if replaced.any():
+                    columns.append(np.where(replaced, self._left[column], column))
+                    columns.append(np.where(replaced, self._right[column], NEVER))
+                else:
+                    columns.append(column)
+            rows = self.roots(np.stack(columns, axis=1))
+        return self._tidy(rows) if rows.shape[1] > 1 else rows
+
+    def locked(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Which leaf roots may never die."""
+        return np.asarray(self._reason[ids] != _FREE)
+
+    def reason_of(self, root: int) -> Refusal | None:
+        """Why a leaf root is locked; None if it is free."""
+        index = int(self._reason[root])
+        return None if index == _FREE else self.reasons[index]
+
+    # Writing
+
+    def lock(self, rows: Ids, reason: Refusal) -> None:
+        """These positions must stay."""
+        if not self.reasons or self.reasons[-1] != reason:
+            self.reasons.append(reason)
+        self._lock(self.leaves(rows), len(self.reasons) - 1)
+
+    def unite(self, a: Ids, b: Ids) -> None:
+        """Two lists of leaf generators, pair by pair one class."""
+        first, second = self.roots(a), self.roots(b)
+        one, other = first, second
+        while (differ := one != other).any():
+            high = np.maximum(one[differ], other[differ])
+            np.minimum.at(self._parent, high, np.minimum(one[differ], other[differ]))
+            one, other = self.roots(one), self.roots(other)
+        for side in (first, second):
+            reason, root = self._reason[side], self.roots(side)
+            spread = (reason != _FREE) & (self._reason[root] == _FREE)
+            self._reason[root[spread]] = reason[spread]
+
+    def tie(self, a: Ids, b: Ids) -> None:
+        """Position i of one axis dies exactly when position i of the other dies; rows `[n, factors]` each."""
+        a, b = self.leaves(a), self.leaves(b)
+        if a.shape[1] == 1 and b.shape[1] == 1:
+            self.unite(a[:, 0], b[:, 0])
+            return
+        differ = ~_same_sets(a, b)
+        if not differ.any():
+            return
+        left, right = self._match(list(a[differ].T), list(b[differ].T))
+        if not left or not right:
+            self._never(left or right)
+        elif len(left) == 1:
+            self.substitute(self.roots(left[0]), np.stack(right, axis=1))
+        elif len(right) == 1:
+            self.substitute(self.roots(right[0]), np.stack(left, axis=1))
+        else:
+            for column in (*left, *right):
+                self.lock(column[:, None], _UNMATCHED)
+
+    def substitute(self, single: Ids, rows: Ids) -> None:
+        """Position i, so far the generator `single[i]`, is the set `rows[i]`."""
+        held = self.locked(single)
+        if held.any():
+            for column in rows.T:
+                here = held & (column > NEVER)
+                self.unite(column[here], single[here])
+            single, rows = single[~held], rows[~held]
+        if not len(single):
+            return
+        order = np.argsort(single, kind="stable")
+        single, rows = single[order], rows[order]
+        first = np.searchsorted(single, single)
+        for column in rows.T:
+            self.unite(column, column[first])
+        keep = first == np.arange(len(first))
+        single, rows = self.roots(single[keep]), self.leaves(rows[keep])
+        entangled = np.isin(single, rows)
+        if entangled.any():
+            self.lock(rows[entangled], _UNMATCHED)
+            self.tie(single[entangled, None], rows[entangled])
+            self.tie(single[~entangled, None], rows[~entangled])
+            return
+        rows = _packed(rows)
+        while rows.shape[1] > 2:
+            pair = self.fresh(len(rows))
+            both = rows[:, -1] > NEVER
+            self._left[pair[both]], self._right[pair[both]] = rows[both, -2], rows[both, -1]
+            rows = np.column_stack([rows[:, :-2], np.where(both, pair, rows[:, -2])])
+        several = rows[:, 1] > NEVER if rows.shape[1] == 2 else np.zeros(len(rows), bool)
+        if several.any():
+            self._left[single[several]], self._right[single[several]] = rows[several, 0], rows[several, 1]
+        self.unite(single[~several], rows[~several, 0])
+
+    # Inside
+
+    def _lock(self, leaves: Ids, index: int) -> None:
+        ids = np.unique(leaves)
+        ids = ids[ids > NEVER]
+        self.locks.append((ids, index))
+        self._reason[ids[self._reason[ids] == _FREE]] = index
+
+    def _never(self, columns: list[Ids]) -> None:
+        for column in columns:
+            self.lock(column[:, None], _UNMATCHED)
+
+    def _match(self, left: list[Ids], right: list[Ids]) -> tuple[list[Ids], list[Ids]]:
+        """Unite the factors of both sides that are equal, or that partition the positions alike; what is left over."""
+        for alike in (np.array_equal, _same_partition):
+            for column in list(left):
+                twin = next((i for i, other in enumerate(right) if alike(column, other)), None)
+                if twin is not None:
+                    self.unite(column, right.pop(twin))
+                    left = [other for other in left if other is not column]
+        return left, right
+
+    def _tidy(self, rows: Ids) -> Ids:
+        """Rows without repeated factors, and without factors that are locked throughout unless all are."""
+        held = self.locked(rows).all(axis=0)
+        columns: list[Ids] = []
+        for column in rows.T[~held] if not held.all() else rows.T[:1]:
+            if not any(np.array_equal(column, other) for other in columns):
+                columns.append(column)
+        return np.stack(columns, axis=1)
+
+
+def _same_sets(a: Ids, b: Ids) -> npt.NDArray[np.bool_]:
+    if a.shape[1] != b.shape[1]:
+        return np.zeros(len(a), bool)
+    return np.asarray((np.sort(a, axis=1) == np.sort(b, axis=1)).all(axis=1))
+
+
+def _same_partition(a: Ids, b: Ids) -> bool:
+    return bool(((a == NEVER) == (b == NEVER)).all()) and np.array_equal(_ranks(a), _ranks(b))
+
+
+def _ranks(column: Ids) -> Ids:
+    """Each entry's class, numbered in order of first appearance."""
+    _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[inverse])
+
+
+def _packed(rows: Ids) -> Ids:
+    """Rows with their generators first and the padding last."""
+    order = np.argsort(rows == NEVER, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, axis=1)

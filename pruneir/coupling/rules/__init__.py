@@ -1,0 +1,33 @@
+"""One small file per family of operators; importing this package fills the table of rules."""
+
+from pruneir.coupling.rules import (
+    convolution,
+    einsum,
+    elementwise,
+    expanding,
+    linear,
+    normalization,
+    pooling,
+    quantization,
+    ranking,
+    recurrent,
+    reduction,
+    reshaping,
+    selecting,
+)
+
+__all__ = [
+    "convolution",
+    "einsum",
+    "elementwise",
+    "expanding",
+    "linear",
+    "normalization",
+    "pooling",
+    "quantization",
+    "ranking",
+    "recurrent",
+    "reduction",
+    "reshaping",
+    "selecting",
+]

@@ -1,0 +1,115 @@
+"""Normalisations.
+
+Statistics per channel (BatchNorm, InstanceNorm) leave channels independent. Statistics across channels change when one
+of them goes: such an axis stays whole, unless the option `cut_norms` opens it; the network is then another one, whose
+statistics are those of the channels that stay.
+"""
+
+from __future__ import annotations
+
+from pruneir.coupling import labels as lab
+from pruneir.coupling.rule import Axis, Edit, Op, Refused, rule
+
+_ROLES = ("", "scale", "shift", "mean", "variance")
+
+
+@rule("BatchNormalization")
+def batch_normalization(op: Op) -> None:
+    """y = scale·(x − mean)/√(variance + ε) + B, per channel, with statistics that are constants at inference."""
+    if op.attribute("training_mode", 0) or any(tensor is not None for tensor in op.outputs[1:]):
+        raise Refused("computes its statistics from the batch", "Export the network in inference mode")
+    if op.attribute("spatial", 1) != 1:
+        raise Refused("normalises every pixel on its own (spatial=0)")
+    _through(op)
+    if op.x.rank > 1:
+        for slot in range(1, 5):
+            op.tie(op.y.axis(1), op.input(slot).axis(0), role=_ROLES[slot])
+        op.y.state.zero[1] = op.input(1).axis(0).zero and op.input(2).axis(0).zero
+
+
+@rule("InstanceNormalization")
+def instance_normalization(op: Op) -> None:
+    """Statistics per sample and channel, over the image; a channel's image may hide channels that were reshaped in."""
+    for axis in op.x.axes[2:]:
+        _normalized(op, axis)
+    _through(op)
+    for slot, role in ((1, "scale"), (2, "shift")):
+        op.tie(op.y.axis(1), op.input(slot).axis(0), role=role)
+    op.y.state.zero[1] = op.input(1).axis(0).zero and op.input(2).axis(0).zero
+
+
+@rule("GroupNormalization")
+def group_normalization(op: Op) -> None:
+    """Statistics per block of channels: whole blocks may go, positions inside of one change its statistics."""
+    x, y, groups = op.x, op.y, op.attribute("num_groups")
+    blocks, inside = lab.split(op.generators, x.axis(1).labels, (groups, x.axis(1).length // groups))
+    if op.normalizes(inside):
+        op.hold(inside, _reason(1), _REMEDY, code="PIR010")
+    _through(op)
+    for slot, role in ((1, "scale"), (2, "shift")):
+        per = op.input(slot).axis(0)
+        op.label(per, x.axis(1).labels if per.length == x.axis(1).length else blocks, role)
+    y.state.zero[1] = op.input(1).axis(0).zero and op.input(2).axis(0).zero
+    op.on_cut(lambda cut: Edit(attributes={"num_groups": cut.count(blocks)}))
+
+
+@rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+@rule("SimplifiedLayerNormalization", domain="com.microsoft")
+def layer_normalization(op: Op) -> None:
+    """Statistics over the axes from `axis` on; scale and bias are cut with them."""
+    if any(tensor is not None for tensor in op.outputs[1:]):
+        raise Refused("returns its statistics")
+    first = op.attribute("axis", -1) % op.x.rank
+    for axis in op.x.axes[first:]:
+        _normalized(op, axis)
+    _through(op)
+    for tensor, role in ((op.optional(1), "scale"), (op.optional(2), "shift")):
+        for out in op.y.axes if tensor is not None else ():
+            facing = tensor.trailing(op.y.rank, out.index) if tensor is not None else None
+            if facing is not None and facing.length == out.length:
+                op.tie(out, facing, role=role)
+                op.y.state.zero[out.index] = facing.zero
+
+
+@rule("MeanVarianceNormalization")
+def mean_variance(op: Op) -> None:
+    """Statistics over the given axes, by default batch and image."""
+    for index in op.attribute("axes", (0, 2, 3)):
+        _normalized(op, op.x.axis(index))
+    _through(op)
+
+
+@rule("LpNormalization")
+def lp_normalization(op: Op) -> None:
+    """x / ‖x‖ along an axis: channels that are zero add nothing to the norm."""
+    axis = op.x.axis(op.attribute("axis", -1))
+    if axis.zero:
+        op.summed.append(axis)
+    else:
+        _normalized(op, axis)
+    _through(op)
+
+
+@rule("LRN")
+def local_response(op: Op) -> None:
+    """Divides by a sum over neighbouring channels, which are others once one has gone."""
+    _normalized(op, op.x.axis(1))
+    _through(op)
+
+
+_REMEDY = "Pass cut_norms=true to take the statistics over the channels that stay"
+
+
+def _reason(index: int) -> str:
+    return f"takes statistics over axis {index}, which change with every channel that goes"
+
+
+def _normalized(op: Op, axis: Axis) -> None:
+    """An axis that statistics are taken over."""
+    if op.normalizes(axis.labels):
+        op.lock(axis, reason=_reason(axis.index), remedy=_REMEDY, code="PIR010")
+
+
+def _through(op: Op) -> None:
+    for axis in op.x.axes:
+        op.keep(op.y.axis(axis.index), axis)

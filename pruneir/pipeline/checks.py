@@ -1,0 +1,68 @@
+"""Holding passes to their word on the same samples: the first of the data, or random inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pruneir.data import Data
+from pruneir.graph import Graph
+from pruneir.pipeline.passes import Feeds, Pass, Result
+
+if TYPE_CHECKING:
+    from pruneir.verify import Kind, Verification
+
+_FEW = 32
+"""Samples that equality is checked on."""
+_MANY = 1024
+"""Samples that drift is measured on."""
+
+
+class Checker:
+    """Checks passes, and measures drift, on data or random inputs of a seed."""
+
+    def __init__(self, data: Data | None, seed: int):
+        self.data, self.seed = data, seed
+
+    @property
+    def source(self) -> str:
+        """What drift is measured on, in words."""
+        return f"{min(len(self.data), _MANY):,} samples" if self.data else f"random inputs, seed {self.seed}"
+
+    def check(self, what: Pass, before: Graph, result: Result) -> Verification | None:
+        """What a pass made, against what it must equal; None if it changed nothing, or promises nothing."""
+        if _same(before, result.graph) or (what.lossy and result.reference is None):
+            return None
+        from pruneir.verify import verify  # noqa: PLC0415 - ONNX Runtime is slow to import
+
+        feeds = self._feeds(before, _FEW)
+        if result.reference is None:
+            return verify(before, result.graph, feeds)
+        return verify(result.reference(), result.graph, feeds, result.kind, result.kept() if result.kept else None)
+
+    def drift(self, original: Graph, final: Graph) -> Verification:
+        """The final outputs against the original's."""
+        return self.compare(original, final, "drift")
+
+    def compare(self, before: Graph, after: Graph, kind: Kind) -> Verification:
+        """Two networks on many samples."""
+        from pruneir.verify import verify  # noqa: PLC0415
+
+        return verify(before, after, self._feeds(before, _MANY), kind)
+
+    def _feeds(self, graph: Graph, limit: int) -> list[Feeds]:
+        from pruneir.verify import random_feeds  # noqa: PLC0415
+
+        if self.data is None:
+            return [random_feeds(graph, seed=self.seed)]
+        return [batch.feeds for batch in self.data.batches(limit=limit)]
+
+
+def _same(a: Graph, b: Graph) -> bool:
+    """Whether two graphs are made of the very same operators and arrays."""
+    if a is b:
+        return True
+    one, other = a.operators, b.operators
+    if len(one) != len(other) or a.initializers.keys() != b.initializers.keys():
+        return False
+    same_operators = all(x is y for x, y in zip(one, other, strict=True))
+    return same_operators and all(b.initializers[name] is array for name, array in a.initializers.items())

@@ -1,0 +1,136 @@
+"""What a pass is: a frozen dataclass from a Graph to a Result, found by name through entry points.
+
+A pass's typed fields are at once its Python arguments, its options on the command line (`--pass 'slim{ratio=0.5}'`)
+and its keys in a recipe; its docstring is its documentation page.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from pruneir.coupling import Coupling, couple
+from pruneir.errors import Refusal
+from pruneir.graph import Graph
+from pruneir.pipeline.plan import Cuts, Plan
+from pruneir.targets import TARGETS, Target
+
+Feeds = Mapping[str, np.ndarray]
+"""One array per graph input."""
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """A rewrite of the graph."""
+
+    name: ClassVar[str]
+    lossy: ClassVar[bool]
+
+    @abstractmethod
+    def run(self, graph: Graph, context: Context) -> Result:
+        """The rewritten graph. The one given is not changed."""
+
+    def __str__(self) -> str:
+        """The pass as one would write it on the command line: options that differ from their defaults."""
+        options = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
+        return self.name + ("{" + ",".join(f"{k}={written(v)}" for k, v in options) + "}" if options else "")
+
+
+class Couplings:
+    """The coupling of the graph that was asked for last, so that a pass and the cost table trace it once."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Graph, Mapping[str, bool], Coupling] | None = None
+
+    def of(self, graph: Graph, **options: bool) -> Coupling:
+        """The coupling of a graph that is not changed any more."""
+        asked = {name: True for name, value in options.items() if value}
+        if self._last is None or self._last[0] is not graph or self._last[1] != asked:
+            self._last = None  # free it before the next is made
+            self._last = (graph, asked, couple(graph, None, **asked))
+        return self._last[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a pass may use besides the graph.
+
+    original  the network as it was loaded
+    plan      what earlier passes of the chain cut
+    data      a few batches to calibrate on, by input name; None if there are none
+    keep, keep_inputs, only   globs: freeze output channels, freeze input channels, restrict to
+    ratios    ratio by glob, instead of the pass's own
+    couplings where a pass asks for the coupling of the graph that it was given
+    """
+
+    original: Graph
+    plan: Plan = field(default_factory=Plan)
+    data: Feeds | None = None
+    target: Target = TARGETS["any"]
+    keep: tuple[str, ...] = ()
+    keep_inputs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    couplings: Couplings = field(default_factory=Couplings)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """What a pass did to one group, for the table.
+
+    members    operators that the group runs through
+    macs       multiply-accumulates of the operators that touch the group, before and after
+    note       why nothing, or not more, was cut; empty if the selection was free
+    """
+
+    name: str
+    members: tuple[str, ...]
+    channels_before: int
+    channels_after: int
+    macs_before: int
+    macs_after: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a pass made.
+
+    graph      the new graph
+    rows       one per group, for structured passes
+    refusals   what was left alone, and why
+    notes      what the reader of the table should know, a line each
+    cuts       kept positions of initializers, in the indices of the graph given
+    changed    initializers whose values changed beyond slicing
+    reference  for lossy passes: the uncut network that the result must equal, built when asked for
+    kind       what becomes of removed channels there: `masked` to zero, or `held` at a constant
+    kept       positions that inner values have left, by value and axis, built when asked for
+    """
+
+    graph: Graph
+    rows: tuple[GroupRow, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = ()
+    cuts: Cuts = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
+    reference: Callable[[], Graph] | None = None
+    kind: Literal["masked", "held"] = "masked"
+    kept: Callable[[], Mapping[str, Mapping[int, np.ndarray]]] | None = None
+
+
+def written(value: object) -> str:
+    """An option's value as one would write it; a text that is no plain word is quoted."""
+    match value:
+        case bool() | None:
+            return str(value).lower()
+        case tuple() | list():
+            return f"[{','.join(map(written, value))}]"
+        case str():
+            plain = re.fullmatch(r"[^\W\d][\w.-]*", value) and value.lower() not in ("true", "false", "none")
+            return value if plain else '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+    return str(value)

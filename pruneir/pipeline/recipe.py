@@ -1,0 +1,161 @@
+"""Recipes: everything that a run was asked to do, as TOML that can be read back.
+
+    target = "cortex-m4"
+    keep = ["stem*"]
+
+    [data]
+    scale = 0.00392156862745098
+
+    [[pass]]
+    name = "slim"
+    ratio = 0.5
+
+    [pass.ratios]           # of this pass only; [ratio] at the top is for all passes
+    "stage1.*" = 0.25
+
+A resolved recipe says what came of it: every option of every pass, and the share that was cut from every group.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from decimal import ROUND_CEILING, Decimal
+from pathlib import Path
+from typing import Any
+
+from pruneir.errors import PruneirError
+from pruneir.pipeline.passes import GroupRow, Pass
+from pruneir.scaling import Scaling
+
+Ratios = Mapping[str, float]
+Shape = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One pass of a chain, and ratios by glob that hold for it alone."""
+
+    what: Pass
+    ratios: Ratios = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a run does.
+
+    steps         the passes in order
+    fold          the lossless clean-up `fold` runs first
+    target        machine that the network is shaped for
+    keep, keep_inputs, only   globs: freeze output channels, freeze input channels, restrict to
+    ratios        share to cut by glob, for every pass
+    input_shapes  sizes and symbols of graph inputs
+    scaling       what makes the data's integers the network's input
+    seed          of random inputs
+    """
+
+    steps: tuple[Step, ...] = ()
+    fold: bool = True
+    target: str = "any"
+    keep: tuple[str, ...] = ()
+    keep_inputs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ratios: Ratios = field(default_factory=dict)
+    input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    scaling: Scaling = field(default_factory=Scaling)
+    seed: int = 0
+
+    def resolved(self, rows: Iterable[Iterable[GroupRow]]) -> Recipe:
+        """This recipe with the share that each step cut from each group, from the table rows of each step."""
+        steps = [Step(step.what, _shares(done) or step.ratios) for step, done in zip(self.steps, rows, strict=True)]
+        return replace(self, steps=tuple(steps), ratios={})
+
+    def to_toml(self) -> str:
+        """The recipe's file form."""
+        head = {
+            "fold": self.fold,
+            "target": self.target,
+            "keep": self.keep,
+            "keep_inputs": self.keep_inputs,
+            "only": self.only,
+            "seed": self.seed,
+        }
+        parts = [_table("", {key: value for key, value in head.items() if value != ()})]
+        parts.append(_table("[input_shape]", self.input_shapes))
+        parts.append(_table("[data]", {k: v for k, v in _fields(self.scaling).items() if v not in (None, ())}))
+        parts.append(_table("[ratio]", self.ratios))
+        for step in self.steps:
+            parts.append(_table("[[pass]]", {"name": step.what.name, **_given(step.what)}))
+            parts.append(_table("[pass.ratios]", step.ratios))
+        return "\n".join(filter(None, parts))
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a TOML file. PruneirError, one line with everything that is wrong."""
+    try:
+        return parse_recipe(Path(path).read_text(encoding="utf-8"))
+    except PruneirError as error:
+        raise PruneirError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise PruneirError(f"{path}: no such recipe; check the path") from None
+    except UnicodeDecodeError:
+        raise PruneirError(f"{path}: not a text file") from None
+    except OSError as error:
+        raise PruneirError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse_recipe(text: str) -> Recipe:
+    """The recipe that a TOML text holds."""
+    from pruneir.pipeline.recipe_schema import validated  # noqa: PLC0415 - pydantic is slow to import
+
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PruneirError(f"not TOML: {error}") from None
+    return validated(given)
+
+
+def _shares(rows: Iterable[GroupRow]) -> dict[str, float]:
+    """The share of each group that went, rounded up so little that it means the same number of channels again."""
+    shares = {}
+    for row in rows:
+        exact = Decimal(row.channels_before - row.channels_after) / max(row.channels_before, 1)
+        shares[re.sub(r"([*?[])", r"[\1]", row.name)] = float(exact.quantize(Decimal("1e-7"), ROUND_CEILING))
+    return shares
+
+
+def _given(what: Pass) -> dict[str, Any]:
+    """All options of a pass. TOML has no none: it is left out where it is the default, a word where it is not."""
+    values = {f.name: (getattr(what, f.name), f.default) for f in fields(what)}
+    return {
+        name: "none" if value is None else value
+        for name, (value, default) in values.items()
+        if value is not None or default is not None
+    }
+
+
+def _fields(given: Any) -> dict[str, Any]:
+    return {f.name: getattr(given, f.name) for f in fields(given)}
+
+
+def _table(head: str, entries: Mapping[str, Any]) -> str:
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in entries.items()]
+    return "".join(f"{line}\n" for line in ([head] if head else []) + lines) if lines else ""
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():  # a TOML basic string escapes as JSON does, and DEL besides
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case tuple() | list():
+            return f"[{', '.join(map(_value, value))}]"
+    return str(value)

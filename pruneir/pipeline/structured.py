@@ -1,0 +1,143 @@
+"""What structured passes share: groups → scores → a choice within a budget → surgery → absorption."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pruneir.constants import Held, absorb, estimate, held_constants
+from pruneir.cost import MacCounter, macs_by_operator
+from pruneir.coupling import Coupling, Cut, Group, couple
+from pruneir.errors import PruneirError, Refusal
+from pruneir.graph import Graph
+from pruneir.pipeline.passes import Context, GroupRow, Pass, Result
+from pruneir.selection import Budget, Scores, candidates, choose
+from pruneir.selection.candidates import matches
+from pruneir.selection.choose import Removed, why_not_more
+from pruneir.surgery import apply
+from pruneir.verify import held, kept_positions, masked
+
+
+@dataclass(frozen=True)
+class Structured(Pass):
+    """A pass that removes whole channels."""
+
+    lossy = True
+    ratio: float = 0.5
+    macs: float | None = None
+    scope: Literal["global", "local"] = "global"
+    max_per_group: float = 0.9
+    absorb: bool = True
+    cut_norms: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("ratio", 0, 1), ("macs", 0, 1), ("max_per_group", 0, 1)):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise PruneirError(f"pass {self.name}: {name}={value:g} is not a share between {low} and {high}")
+
+    @abstractmethod
+    def scores(self, coupling: Coupling, groups: list[Group], context: Context) -> Scores:
+        """A score per channel of the groups that this pass can judge; the lowest go first."""
+
+    def unscored(self) -> str:
+        """Why a group may have no score."""
+        return "nothing scores it"
+
+    def run(self, graph: Graph, context: Context) -> Result:
+        """Remove the channels with the lowest scores."""
+        coupling = couple(graph, cut_norms=self.cut_norms)
+        groups, why = candidates(coupling, context)
+        scores = self.scores(coupling, groups, context)
+        why |= {group.name: self.unscored() for group in groups if group not in scores}
+        budget = self._budget(scores, context)
+        counter = MacCounter(coupling)
+        total = max(counter.total(coupling.dead([])), 1)
+        removed = choose(scores, budget, lambda some: counter.total(coupling.dead(some.items())) / total)
+        for group, channels in removed.items():
+            why[group.name] = why_not_more(len(group), len(channels), budget)
+        return self._cut(coupling, removed, why)
+
+    def _budget(self, scores: Scores, context: Context) -> Budget:
+        return Budget(
+            ratio=self.ratio,
+            macs=self.macs,
+            scope=self.scope,
+            max_per_group=self.max_per_group,
+            multiple=context.target.channel_multiple,
+            ratios=_by_glob(scores, context.ratios),
+        )
+
+    def _cut(self, coupling: Coupling, removed: Removed, why: Mapping[str, str]) -> Result:
+        dead = coupling.dead(removed.items())
+        cut = coupling.cut(dead)
+        surgery = apply(coupling, dead)
+        changed: frozenset[str] = frozenset()
+        constants: Held = {}
+        if self.absorb and removed:
+            constants = held_constants(coupling, cut, estimate(coupling))
+            changed = absorb(coupling, cut, constants, surgery.graph).changed
+        return Result(
+            graph=surgery.graph,
+            rows=_rows(coupling, removed, why),
+            refusals=tuple(locks(coupling)),
+            notes=_opened(coupling, cut),
+            cuts=surgery.cuts,
+            changed=changed,
+            reference=lambda: held(coupling, dead, constants) if self.absorb else masked(coupling, dead),
+            kind="held" if self.absorb else "masked",
+            kept=lambda: kept_positions(coupling, dead),
+        )
+
+
+def _opened(coupling: Coupling, cut: Cut) -> tuple[str, ...]:
+    """What `cut_norms` let through, in words."""
+    values = coupling.traced.values
+    touched = [
+        operator.label
+        for operator in coupling.traced.opened
+        if any(cut.touches(known) for known in values[operator.inputs[0]].labels if known is not None)
+    ]
+    if not touched:
+        return ()
+    some = ", ".join(touched[:3]) + (", …" if len(touched) > 3 else "")
+    return (f"cut_norms: {len(touched)} normalisations now take their statistics over fewer channels ({some})",)
+
+
+def locks(coupling: Coupling) -> list[Refusal]:
+    """Everything that keeps channels of some weight from being cut, each reason once."""
+    found: dict[Refusal, None] = dict.fromkeys(coupling.traced.refusals)
+    weights = [use for use in coupling.traced.uses if len(use.labels) > 1]
+    for labels in {
+        id(label): label for use in weights for axis, label in enumerate(use.labels) if axis in use.roles
+    }.values():
+        for root in np.unique(coupling.generators.leaves(labels.base)[:, 0]):
+            reason = coupling.generators.reason_of(int(root))
+            if reason is not None and reason.code != "PIR000":
+                found[reason] = None
+    return list(found)
+
+
+def _rows(coupling: Coupling, removed: Removed, why: Mapping[str, str]) -> tuple[GroupRow, ...]:
+    before = macs_by_operator(coupling)
+    after = macs_by_operator(coupling, coupling.cut(coupling.dead(removed.items())))
+    return tuple(
+        GroupRow(
+            name=group.name,
+            members=tuple(operator.label for operator in group.operators),
+            channels_before=len(group),
+            channels_after=len(group) - len(removed.get(group, ())),
+            macs_before=sum(before.get(operator, 0) for operator in group.operators),
+            macs_after=sum(after.get(operator, 0) for operator in group.operators),
+            note=why.get(group.name, ""),
+        )
+        for group in coupling.groups
+    )
+
+
+def _by_glob(scores: Scores, ratios: Mapping[str, float]) -> dict[Group, float]:
+    return {group: share for glob, share in ratios.items() for group in scores if matches(group, [glob])}

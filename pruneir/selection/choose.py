@@ -1,0 +1,105 @@
+"""From scores and a budget to the channels that go.
+
+`scope="global"` sorts the scores of all groups together and cuts the lowest share; `"local"` cuts the same share of
+every group. In every group the kept count is then rounded up to the target's multiple, at most `max_per_group` goes,
+and one channel stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import ceil, floor
+from typing import Literal
+
+import numpy as np
+
+from pruneir.coupling import Group
+from pruneir.errors import PruneirError
+from pruneir.selection.scores import Scores
+
+Removed = dict[Group, np.ndarray]
+"""Channels that go, by group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much goes.
+
+    ratio          share of the channels to cut, 0–1
+    macs           instead of a ratio: the share of multiply-accumulates that may be left at most
+    scope          one threshold for all groups, or the same share of each
+    max_per_group  largest share cut from one group
+    multiple       kept counts are rounded up to a multiple of this
+    ratios         share to cut from particular groups, whatever the scope
+    """
+
+    ratio: float = 0.5
+    macs: float | None = None
+    scope: Literal["global", "local"] = "global"
+    max_per_group: float = 0.9
+    multiple: int = 1
+    ratios: Mapping[Group, float] = field(default_factory=dict)
+
+
+def choose(scores: Scores, budget: Budget, macs_left: Callable[[Removed], float] | None = None) -> Removed:
+    """The channels that go.
+
+    macs_left  share of multiply-accumulates that a choice would leave; needed for a budget in MACs
+    """
+    if budget.macs is None:
+        return _at(scores, budget, budget.ratio)
+    assert macs_left is not None
+    if macs_left(_at(scores, budget, 1.0)) > budget.macs:
+        least = macs_left(_at(scores, budget, 1.0))
+        raise PruneirError(
+            f"macs={budget.macs:g} is out of reach: the largest cut leaves {least:.3g} of the MACs; "
+            "raise macs or max_per_group, or free more of the network (see `pruneir explain`)"
+        )
+    low, high = 0.0, 1.0
+    total = sum(map(len, scores.values()))
+    for _ in range(ceil(np.log2(max(total, 2))) + 1):
+        middle = (low + high) / 2
+        low, high = (low, middle) if macs_left(_at(scores, budget, middle)) <= budget.macs else (middle, high)
+    return _at(scores, budget, high)
+
+
+def _at(scores: Scores, budget: Budget, ratio: float) -> Removed:
+    free = [group for group in scores if group not in budget.ratios]
+    counts = {group: floor(len(group) * share + 1e-9) for group, share in budget.ratios.items() if group in scores}
+    if budget.scope == "local":
+        counts |= {group: floor(len(group) * ratio + 1e-9) for group in free}
+    elif free:
+        counts |= _below_threshold({group: scores[group] for group in free}, ratio)
+    removed = {}
+    for group, score in scores.items():
+        count = _rounded(len(group), counts.get(group, 0), budget)
+        if count > 0:
+            removed[group] = np.sort(np.argsort(score, kind="stable")[:count])
+    return removed
+
+
+def _below_threshold(scores: Mapping[Group, np.ndarray], ratio: float) -> dict[Group, int]:
+    """How many channels of each group are among the lowest `ratio` of all, ties broken by position."""
+    everything = np.concatenate(list(scores.values()))
+    owner = np.repeat(np.arange(len(scores)), [len(s) for s in scores.values()])
+    lowest = np.argsort(everything, kind="stable")[: floor(len(everything) * ratio + 1e-9)]
+    counts = np.bincount(owner[lowest], minlength=len(scores))
+    return {group: int(count) for group, count in zip(scores, counts, strict=True)}
+
+
+def _rounded(size: int, cut: int, budget: Budget) -> int:
+    cut = min(cut, floor(size * budget.max_per_group + 1e-9), size - 1)
+    kept = min(ceil((size - cut) / budget.multiple) * budget.multiple, size)
+    return size - kept
+
+
+def why_not_more(size: int, cut: int, budget: Budget) -> str:
+    """In words, what stopped a group from losing more; empty if only its scores did."""
+    if cut >= size - 1:
+        return "one channel stays"
+    if cut == floor(size * budget.max_per_group + 1e-9):
+        return f"max_per_group={budget.max_per_group:g}"
+    if budget.multiple > 1 and size - cut <= budget.multiple:
+        return f"the target likes multiples of {budget.multiple}"
+    return ""

@@ -1,0 +1,329 @@
+"""Concrete shapes of every value, and the content of those that can be known before any data is seen.
+
+Symbolic dimensions are given sizes, then the operators are walked once: what depends on shapes and small constants
+alone is evaluated (reference implementations of the onnx package), everything else has its shape inferred, node by
+node. A graph's arithmetic on shapes is thereby executed, never pattern-matched. Doing it at two sizes tells what
+depends on a symbol from what does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.shape_inference import InferenceError, infer_node_outputs
+
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph, Operator, TensorType
+from pruneir.graph.graph import tensor_type
+from pruneir.onnx_io.model import fill_node
+from pruneir.onnx_io.tensors import embed
+
+_SMALL = 4096
+"""Values of more elements than this are data, not shapes."""
+_BATCHES = (13, 17)
+"""Sizes of a symbolic axis 0: primes that no channel count is a multiple of by accident."""
+_SIZES = ((224, 256), (32, 64), (64, 96), (96, 128), (128, 160), (48, 80), (16, 24), (8, 12), (1024, 1280))
+"""Sizes tried for other symbolic axes, until one makes the shapes fit; with each the second size."""
+_CHOICES = [(batches, sizes) for batches in (_BATCHES, (1, 1)) for sizes in _SIZES]
+"""Sizes of axis 0 and of the other axes, in the order in which they are tried; some graphs fit a batch of one only."""
+_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+
+Sizes = Mapping[str, tuple[int, ...]]
+"""A shape per graph input."""
+
+
+@dataclass(slots=True)
+class Shapes:
+    """Shapes, element types and known contents by value name, for one choice of input shapes."""
+
+    inputs: dict[str, tuple[int, ...]]
+    types: dict[str, TensorType] = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Operators whose shapes do not fit, and what the checker says."""
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of a value; None where it depends on data or on an unknown operator."""
+        known = self.types.get(name)
+        if known is None or known.shape is None or not all(isinstance(n, int) for n in known.shape):
+            return None
+        return known.shape  # type: ignore[return-value]
+
+    def value(self, name: str) -> np.ndarray | None:
+        """The content of a value, where it does not depend on data."""
+        return self.values.get(name)
+
+    def elem_type(self, name: str) -> int:
+        """The element type of a value; 0 where unknown."""
+        known = self.types.get(name)
+        return known.elem_type if known else 0
+
+
+def input_sizes(graph: Graph, batch: int | None = None, other: int = 224) -> dict[str, tuple[int, ...]]:
+    """A shape for every input that has to be fed; symbolic dimensions of one name get one size.
+
+    batch  size of a symbolic axis 0; None: 13, which no channel count is a multiple of by accident
+    other  size of any other symbolic axis
+    """
+    sizes: dict[str, int] = {}
+    shapes = {}
+    for name in graph.data_inputs:
+        declared = graph.type_of(name)
+        if declared is None or declared.shape is None:
+            continue
+        dims = []
+        for axis, dim in enumerate(declared.shape):
+            size = (_BATCHES[0] if batch is None else batch) if axis == 0 else other
+            symbol = dim if isinstance(dim, str) else f"{name}.{axis}"
+            dims.append(dim if _is_size(dim) else sizes.setdefault(symbol, size))
+        shapes[name] = tuple(dims)
+    return shapes
+
+
+def at_batch(graph: Graph, inputs: Sizes, batch: int) -> dict[str, tuple[int, ...]]:
+    """These input shapes with another size for every symbolic axis 0, and for whatever else has its symbol."""
+    sizes: dict[str, int] = {}
+    shapes = {}
+    for name, shape in inputs.items():
+        declared = graph.type_of(name)
+        known = declared.shape if declared is not None and declared.shape is not None else shape
+        shapes[name] = tuple(
+            size if isinstance(dim, int) else sizes.setdefault(dim or f"{name}.{axis}", size if axis else batch)
+            for axis, (dim, size) in enumerate(zip(known, shape, strict=True))
+        )
+    return shapes
+
+
+def _is_size(dim: int | str | None) -> TypeGuard[int]:
+    return isinstance(dim, int) and dim >= 0  # Paddle writes -1 for an unknown size
+
+
+def infer(graph: Graph, inputs: Sizes | None = None) -> Shapes:
+    """The shapes of all values.
+
+    inputs  shapes to feed; default: the declared ones, symbols at sizes that fit the graph
+    """
+    if inputs is not None:
+        return _Walk(graph, dict(inputs)).run()
+    best: Shapes | None = None
+    tried: list[dict[str, tuple[int, ...]]] = []
+    for (batch, _), (other, _) in _CHOICES:
+        sizes = input_sizes(graph, batch, other)
+        if sizes in tried:
+            continue
+        tried.append(sizes)
+        found = _Walk(graph, sizes).run()
+        if best is None or len(found.failures) < len(best.failures):
+            best = found
+        if not found.failures:
+            break
+    assert best is not None
+    return best
+
+
+def two_sizes(graph: Graph) -> tuple[Shapes, Shapes]:
+    """The shapes at two choices of every symbolic size; the same object twice if the graph has no symbols."""
+    first = infer(graph)
+    return first, at_other_sizes(graph, first)
+
+
+def at_other_sizes(graph: Graph, first: Shapes) -> Shapes:
+    """The shapes at another choice of every symbolic size than that of `infer`; `first` if the graph has no symbols."""
+    second = next((b[1], o[1]) for b, o in _CHOICES if input_sizes(graph, b[0], o[0]) == first.inputs)
+    sizes = input_sizes(graph, *second)
+    return first if sizes == first.inputs else _Walk(graph, sizes).run()
+
+
+class _Walk:
+    """One pass over the operators."""
+
+    def __init__(self, graph: Graph, inputs: dict[str, tuple[int, ...]]):
+        self.graph = graph
+        self.found = Shapes(inputs)
+        self.protos: dict[str, onnx.TypeProto] = {}
+        self.tensors: dict[str, onnx.TensorProto] = {}
+        self.opsets = list(graph.header.opset_import)
+
+    def run(self) -> Shapes:
+        for name in self.graph.data_inputs:
+            declared = self.graph.type_of(name)
+            if declared is not None and name in self.found.inputs:
+                self._know(name, helper.make_tensor_type_proto(declared.elem_type, self.found.inputs[name]))
+        for name, array in self.graph.initializers.items():
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            self._know(name, helper.make_tensor_type_proto(kind, array.shape))
+            if array.size <= _SMALL:
+                self.found.values[name] = array
+        for operator in self.graph.operators:
+            self._visit(operator)
+        return self.found
+
+    def _know(self, name: str, proto: onnx.TypeProto) -> None:
+        self.protos[name] = proto
+        if proto.HasField("tensor_type"):
+            self.found.types[name] = tensor_type(proto)
+
+    def _visit(self, operator: Operator) -> None:
+        values = self._evaluate(operator)
+        if values is not None:
+            for name, value in zip(operator.outputs, values, strict=False):
+                if name:
+                    kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+                    self._know(name, helper.make_tensor_type_proto(kind, value.shape))
+                    self.found.values[name] = value
+            return
+        for name, proto in self._infer(operator).items():
+            self._know(name, proto)
+        if any(name and self.found.shape(name) is None for name in operator.outputs):
+            for name, proto in self._infer_body(operator).items():
+                self._know(name, proto)
+        for name in operator.outputs:
+            if name and self.found.shape(name) is None:
+                self._fall_back(name)
+        if operator.is_a("Reshape"):
+            self._check_elements(operator)
+
+    def _evaluate(self, operator: Operator) -> list[np.ndarray] | None:
+        """The outputs, where they follow from shapes and small known values; None otherwise."""
+        if operator.is_a("Shape") or operator.is_a("Size"):
+            shape = self.found.shape(operator.inputs[0])
+            if shape is None:
+                return None
+            if operator.type == "Size":
+                return [np.array(math.prod(shape), np.int64)]
+            return [np.array(shape[operator.attribute("start", 0) : operator.attribute("end")], np.int64)]
+        if operator.is_a("Constant"):
+            value = self.graph.constant(operator.outputs[0])
+            return None if value is None or value.size > _SMALL else [value]
+        if operator.domain not in ("", "ai.onnx") or operator.type in _RANDOM or operator.captures:
+            return None
+        if not operator.inputs or not all(name in self.found.values for name in operator.inputs if name):
+            return None
+        if any(isinstance(value, onnx.AttributeProto) for value in operator.attributes.values()):
+            return None
+        if self._elements(operator) > _SMALL:
+            return None
+        feeds = {name: self.found.values[name] for name in operator.inputs if name}
+        with contextlib.suppress(Exception):  # what the reference cannot evaluate is merely not known
+            return [np.asarray(out) for out in _reference(operator, self.graph.opset()).run(None, feeds)]
+        return None
+
+    def _check_elements(self, operator: Operator) -> None:
+        """Inference believes a Reshape's target; it fails at run time where the number of elements differs."""
+        before, after = self.found.shape(operator.inputs[0]), self.found.shape(operator.outputs[0])
+        if before is not None and after is not None and math.prod(before) != math.prod(after):
+            self.found.failures[operator.label] = f"reshapes {list(before)} to {list(after)}"
+
+    def _elements(self, operator: Operator) -> int:
+        protos = self._infer(operator)
+        sizes = [tensor_type(p).shape for p in protos.values() if p.HasField("tensor_type")]
+        known = [math.prod(s) for s in sizes if s is not None and all(isinstance(n, int) for n in s)]  # type: ignore[arg-type]
+        return max(known, default=0)
+
+    def _infer(self, operator: Operator) -> dict[str, onnx.TypeProto]:
+        inputs = {name: self.protos[name] for name in operator.inputs if name in self.protos}
+        if any(name and name not in inputs for name in operator.inputs) or operator.captures:
+            return {}
+        domain = "" if operator.domain == "ai.onnx" else operator.domain
+        try:
+            schema = onnx.defs.get_schema(operator.type, self.graph.opset(domain), domain)
+        except onnx.defs.SchemaError:
+            return {}
+        known = {name: self._tensor(name) for name in operator.inputs if name in self.found.values}
+        try:
+            return dict(
+                infer_node_outputs(
+                    schema,
+                    _node(operator),
+                    inputs,
+                    known,
+                    opset_imports=self.opsets,
+                    ir_version=self.graph.header.ir_version,
+                )
+            )
+        except (InferenceError, ValueError) as error:
+            self.found.failures[operator.label] = " ".join(str(error).split())
+            return {}
+
+    def _infer_body(self, operator: Operator) -> dict[str, onnx.TypeProto]:
+        """Types of an operator that the standard defines by a function body: those of the body."""
+        if operator.domain not in ("", "ai.onnx") or any(n and n not in self.protos for n in operator.inputs):
+            return {}
+        schema: Any = onnx.defs.get_schema(operator.type, self.graph.opset())
+        inputs = [self.protos[name] for name in operator.inputs if name]
+        if not schema.has_context_dependent_function:
+            return {}
+        types = [proto.SerializeToString() for proto in inputs]
+        body = onnx.FunctionProto.FromString(
+            schema.get_context_dependent_function(_node(operator).SerializeToString(), types)
+        )
+        feeds = [helper.make_value_info(name, proto) for name, proto in zip(body.input, inputs, strict=False)]
+        outputs = [onnx.ValueInfoProto(name=name) for name in body.output]
+        model = helper.make_model(
+            helper.make_graph(body.node, "body", feeds, outputs),
+            opset_imports=body.opset_import,
+            ir_version=self.graph.header.ir_version,
+        )
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
+        named = zip(operator.outputs, inferred, strict=False)
+        return {name: info.type for name, info in named if name and info.type.HasField("tensor_type")}
+
+    def _tensor(self, name: str) -> onnx.TensorProto:
+        if name not in self.tensors:
+            self.tensors[name] = numpy_helper.from_array(self.found.values[name])
+        return self.tensors[name]
+
+    def _fall_back(self, name: str) -> None:
+        """A declared type, for outputs of operators that no schema describes."""
+        declared = self.graph.type_of(name)
+        if declared is None or declared.shape is None:
+            return
+        symbols: dict[str, int] = {}
+        for source, sizes in self.found.inputs.items():
+            given = self.graph.type_of(source)
+            if given is not None and given.shape is not None:
+                symbols |= {dim: size for dim, size in zip(given.shape, sizes, strict=True) if isinstance(dim, str)}
+        shape = [symbols.get(dim) if isinstance(dim, str) else dim for dim in declared.shape]
+        if all(map(_is_size, shape)):
+            self._know(name, helper.make_tensor_type_proto(declared.elem_type, shape))
+
+
+def _node(operator: Operator) -> onnx.NodeProto:
+    node = onnx.NodeProto()
+    fill_node(node, operator, embed)
+    return node
+
+
+def _reference(operator: Operator, opset: int) -> ReferenceEvaluator:
+    return ReferenceEvaluator(_node(operator), opsets={"": opset})
+
+
+def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) -> Graph:
+    """A copy whose inputs have these shapes (sizes or symbols); what the file says of inner values goes."""
+    copy = graph.copy()
+    for name, shape in given.items():
+        known = copy.type_of(name) if name in copy.data_inputs else None
+        if known is None:
+            raise PruneirError(f"--input-shape: the model has no input '{name}'; its inputs are {copy.data_inputs}")
+        if known.shape is not None and len(known.shape) != len(shape):
+            raise PruneirError(f"--input-shape: input '{name}' has {len(known.shape)} axes, not {len(shape)}")
+        copy.declare(name, known.elem_type, shape)
+    copy.forget_inner_types()
+    first, second = two_sizes(copy)
+    for node, fault in first.failures.items():
+        raise PruneirError(f"--input-shape: the network does not fit: at node '{node}' {fault}")
+    for name in copy.outputs:
+        kind = copy.type_of(name)
+        here, there = first.shape(name), second.shape(name)
+        if kind is not None and here is not None and there is not None:
+            same = [n if n == m else None for n, m in zip(here, there, strict=True)]
+            copy.declare(name, kind.elem_type, same)
+    return copy

@@ -1,0 +1,55 @@
+"""Values of a graph for given inputs, from ONNX Runtime, in every element type that it computes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import onnxruntime as ort
+from onnx.helper import tensor_dtype_to_np_dtype
+
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph
+from pruneir.onnx_io import session
+from pruneir.onnx_io.tensors import element_type
+
+Feeds = Mapping[str, np.ndarray]
+"""One array per graph input."""
+
+
+def run(graph: Graph, names: Sequence[str], batches: Iterable[Feeds]) -> Iterator[dict[str, np.ndarray]]:
+    """The named values, batch by batch. A sequence's tensors are laid end to end.
+
+    The session rewrites the graph little (no layout changes, no fused approximations), so that values are those of the
+    graph as it is written.
+    """
+    running = session(graph, names, optimize="basic")
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, once
+    for feeds in batches:
+        given = {name: _to_runtime(feeds[name]) for name in graph.data_inputs if name in feeds}
+        try:
+            values = running.run_with_ort_values(list(names), given, options)
+        except Exception as error:  # onnxruntime has no common base for its exceptions
+            raise PruneirError(f"ONNX Runtime cannot run the graph: {str(error).splitlines()[0]}") from None
+        yield {name: _from_runtime(value) for name, value in zip(names, values, strict=True)}
+
+
+def _to_runtime(array: np.ndarray) -> ort.OrtValue:
+    array = np.require(array, requirements="C")
+    if array.dtype.kind in "OUS":
+        return ort.OrtValue.ortvalue_from_numpy(array)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, element_type(array))
+
+
+def _from_runtime(value: ort.OrtValue) -> np.ndarray:
+    if not value.is_tensor():
+        parts = [np.ravel(part) for part in value.numpy()]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    dtype = np.dtype(object) if "string" in value.data_type() else tensor_dtype_to_np_dtype(value.element_type())
+    if dtype.kind in "biufcO":
+        return np.asarray(value.numpy())
+    array = np.empty(value.shape(), dtype)  # of a type that numpy lacks: its bytes
+    ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
+    return array
