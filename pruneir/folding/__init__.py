@@ -1,0 +1,1 @@
+"""Lossless clean-up: what `fold` and `fold-bn` are made of."""

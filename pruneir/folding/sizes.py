@@ -1,0 +1,129 @@
+"""Shapes at up to three choices of every symbolic size: what is equal in all of them does not depend on the symbols.
+
+The third choice is far from the other two (batch 1, other axes three times as long) and gives symbols of different
+names different sizes, so that neither a clamped size nor two equal axes pass for something that they are not.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from pruneir.graph import Graph
+from pruneir.shapes import Shapes, Sizes, at_other_sizes, infer
+
+Column = tuple[int, ...]
+"""One size at every choice."""
+
+
+class Samples:
+    """The shapes and small values of a graph, inferred when they are first asked for."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+
+    def fresh_name(self, graph: Graph, wanted: str) -> str:
+        """A name that is new both to a graph made from this one and to this one, which has shapes for its own names."""
+        name, count = wanted, 1
+        while name in graph.network or name in self.graph.network:
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
+
+    @cached_property
+    def first(self) -> Shapes:
+        """The shapes at one choice."""
+        return infer(self.graph)
+
+    @cached_property
+    def points(self) -> tuple[Shapes, ...]:
+        """The shapes at every choice: one if nothing is symbolic."""
+        first, second = self.first, at_other_sizes(self.graph, self.first)
+        if first is second:
+            return (first,)
+        for distinct in (True, False):
+            third = infer(self.graph, self._far(first, second, distinct))
+            if len(third.failures) <= len(first.failures):
+                return (first, second, third)
+        return (first, second)
+
+    def shape(self, name: str) -> tuple[Column, ...] | None:
+        """The length of every axis at every choice; None where the shape, or the rank, depends on data."""
+        if name in self.graph.initializers:
+            return tuple((n,) * len(self.points) for n in self.graph.initializers[name].shape)
+        shapes = [point.shape(name) for point in self.points]
+        known = [shape for shape in shapes if shape is not None]
+        if len(known) < len(shapes) or len({len(shape) for shape in known}) > 1:
+            return None
+        return tuple(zip(*known, strict=True))
+
+    def rank(self, name: str) -> int | None:
+        """The number of axes."""
+        if name in self.graph.initializers:
+            return int(self.graph.initializers[name].ndim)
+        shape = self.first.shape(name)
+        return None if shape is None else len(shape)
+
+    def same(self, a: str, b: str) -> bool:
+        """Whether two values have one shape, whatever the symbols."""
+        first = self.first.shape(a)
+        if first is None or first != self.first.shape(b):
+            return False
+        shape = self.shape(a)
+        return shape is not None and shape == self.shape(b) and all(map(self.is_certain, shape))
+
+    def values(self, name: str) -> list[np.ndarray] | None:
+        """The contents at every choice; None where they depend on data, or on a choice in their shape."""
+        if name in self.graph.initializers:
+            return [self.graph.initializers[name]] * len(self.points)
+        found = [point.value(name) for point in self.points]
+        known = [value for value in found if value is not None]
+        if len(known) < len(found) or len({(value.shape, value.dtype) for value in known}) > 1:
+            return None
+        return known
+
+    def static(self, name: str) -> np.ndarray | None:
+        """The content, where it depends neither on data nor on symbols."""
+        values = self.values(name)
+        if values is None or any(not np.array_equal(value, values[0]) for value in values):
+            return None
+        return values[0]
+
+    @cached_property
+    def roots(self) -> dict[Column, tuple[str, int]]:
+        """The graph input and axis that a symbolic size is read from; sizes that could be two symbols are left out."""
+        single = {column: places for column, places in self._symbols.items() if len(set(places.values())) == 1}
+        return {column: next(iter(places)) for column, places in single.items()}
+
+    def is_certain(self, column: Column) -> bool:
+        """Whether equality with this size at every choice is equality always: no two symbols share their sizes."""
+        return len(set(column)) == 1 or len(self.roots) == len(self._symbols) or column in self.roots
+
+    @cached_property
+    def _symbols(self) -> dict[Column, dict[tuple[str, int], str]]:
+        """By size at every choice: the inputs' axes with it, and their symbols."""
+        found: dict[Column, dict[tuple[str, int], str]] = {}
+        for name in self.points[0].inputs:
+            columns = zip(*(point.inputs[name] for point in self.points), strict=True)
+            for axis, column in enumerate(columns):
+                if len(set(column)) > 1:
+                    found.setdefault(column, {})[name, axis] = self._symbol(name, axis)
+        return found
+
+    def _symbol(self, name: str, axis: int) -> str:
+        declared = self.graph.type_of(name)
+        dim = declared.shape[axis] if declared is not None and declared.shape is not None else None
+        return dim if isinstance(dim, str) else f"{name}.{axis}"
+
+    def _far(self, first: Shapes, second: Shapes, distinct: bool) -> Sizes:
+        order: dict[str, int] = {}
+        sizes = {}
+        for name, shape in first.inputs.items():
+            dims = list(shape)
+            for axis, (near, other) in enumerate(zip(shape, second.inputs[name], strict=True)):
+                if near != other:
+                    index = order.setdefault(self._symbol(name, axis), len(order)) if distinct else 0
+                    dims[axis] = 1 + index if axis == 0 else 3 * other + 32 * index
+            sizes[name] = tuple(dims)
+        return sizes
