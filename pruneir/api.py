@@ -1,0 +1,194 @@
+"""The Python interface: networks as paths, models or graphs, and what `pruneir optimize` does as one function."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from pruneir import __version__, files
+from pruneir.coupling import Coupling, couple
+from pruneir.data import Data, from_arrays, load_data
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph
+from pruneir.onnx_io import load as load_graph
+from pruneir.onnx_io import save as save_graph
+from pruneir.onnx_io import to_model
+from pruneir.pipeline.passes import Pass
+from pruneir.pipeline.plan import Plan
+from pruneir.pipeline.recipe import Recipe, Shape, Step
+from pruneir.pipeline.registry import parse_pass
+from pruneir.pipeline.run import Outcome, Progress, run
+from pruneir.report.accuracy import Accuracy, accuracy
+from pruneir.report.document import document
+from pruneir.scaling import Scaling
+from pruneir.shapes import with_input_shapes
+
+Network = str | os.PathLike[str] | onnx.ModelProto | Graph
+"""A path, a model in memory, or a graph."""
+
+
+def load(source: Network) -> Graph:
+    """The graph of a network."""
+    return source if isinstance(source, Graph) else load_graph(source)
+
+
+def save(network: Network | Optimized, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write a network to a file, whole or not at all; an optimized one with its plan beside it."""
+    if isinstance(network, Optimized):
+        network.save(path, force=force)
+    else:
+        save_graph(load(network), path, force=force)
+
+
+def trace(network: Network, **options: bool) -> Coupling:
+    """The groups of channels of a network, and what is locked and why (`.groups`, `.traced`)."""
+    return couple(load(network), None, **options)
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """What came of `optimize`.
+
+    outcome   records of every pass, costs, verification
+    source    path of the input, if it has one
+    accuracy  before and after, where the data have labels
+    """
+
+    outcome: Outcome
+    source: str | None = None
+    accuracy: Accuracy | None = None
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The optimized network, with the version and the resolved recipe in its metadata."""
+        graph = self.outcome.graph.copy()
+        metadata = {entry.key: entry.value for entry in graph.header.metadata_props}
+        metadata |= {"pruneir.version": __version__, "pruneir.recipe": self.recipe.to_toml()}
+        onnx.helper.set_model_props(graph.header, metadata)
+        return graph
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The same as an ONNX model."""
+        return to_model(self.graph)
+
+    @property
+    def plan(self) -> Plan:
+        """Everything that was cut, in the input's names and indices."""
+        return self.outcome.plan
+
+    @property
+    def recipe(self) -> Recipe:
+        """What to give `--recipe` to get the same again."""
+        return self.outcome.resolved
+
+    @property
+    def ok(self) -> bool:
+        """Whether no verification failed."""
+        return self.outcome.ok
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The table as a JSON document."""
+        return self.document()
+
+    def document(self, output: str | None = None) -> dict[str, Any]:
+        """The report, naming the file that was written."""
+        return document(self.outcome, source=self.source, output=output, accuracy=self.accuracy)
+
+    def save(
+        self, path: str | os.PathLike[str], *, force: bool = False, recipe: str | os.PathLike[str] | None = None
+    ) -> None:
+        """Write `OUT.onnx` and `OUT.plan.json` (and the resolved recipe, if asked), all or none."""
+        texts = {files.plan_of(Path(path)): json.dumps(self.plan.to_json()) + "\n"}
+        if recipe is not None:
+            texts[Path(recipe)] = self.recipe.to_toml()
+        files.require_writable(Path(path), *texts, force=force)
+        with files.written(texts):
+            save_graph(self.graph, path, force=force)
+
+
+def optimize(
+    network: Network,
+    passes: Sequence[str | Pass] = (),
+    *,
+    data: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    labels: str | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    target: str = "any",
+    keep: Sequence[str] = (),
+    keep_inputs: Sequence[str] = (),
+    only: Sequence[str] = (),
+    ratio: Mapping[str, float] | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
+    fold: bool = True,
+    verify: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Optimized:
+    """Run passes over a network, which is not changed.
+
+    passes       in order, as `"slim{ratio=0.5}"` or pass objects
+    data         an `.npz` file, or one array per input: to calibrate, verify and measure on
+    labels       array of the data that holds them; default `y`
+    scale, mean, std   what makes the data's integers the network's input: (x · scale − mean) / std
+    target       machine that channel counts should suit
+    keep, keep_inputs, only   globs of node, tensor and group names: freeze, restrict
+    ratio        share to cut by glob, instead of a pass's own
+    fold         run the lossless clean-up first
+    verify       check every pass, and measure the drift of the outputs
+    """
+    recipe = Recipe(
+        steps=tuple(Step(parse_pass(each) if isinstance(each, str) else each) for each in passes),
+        fold=fold,
+        target=target,
+        keep=_globs(keep),
+        keep_inputs=_globs(keep_inputs),
+        only=_globs(only),
+        ratios=dict(ratio or {}),
+        input_shapes=dict(input_shapes or {}),
+        scaling=Scaling(scale, tuple(mean), tuple(std)),
+        seed=seed,
+    )
+    return optimize_by(recipe, network, data=data, labels=labels, verify=verify, progress=progress)
+
+
+def optimize_by(
+    recipe: Recipe,
+    network: Network,
+    *,
+    data: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    labels: str | None = None,
+    verify: bool = True,
+    progress: Progress | None = None,
+) -> Optimized:
+    """The same, with everything that a recipe holds from one."""
+    if labels is not None and data is None:
+        raise PruneirError("--labels names an array of the data; give --data too")
+    graph = load(network)
+    if recipe.input_shapes:
+        graph = with_input_shapes(graph, recipe.input_shapes)
+    given = None if data is None else _data(data, graph, labels, recipe.scaling)
+    outcome = run(graph, recipe, data=given, verify=verify, progress=progress)
+    source = os.fspath(network) if isinstance(network, (str, os.PathLike)) else None
+    return Optimized(outcome, source, accuracy(graph, outcome.graph, given) if given else None)
+
+
+def _data(given: Any, graph: Graph, labels: str | None, scaling: Scaling) -> Data:
+    if isinstance(given, Mapping):
+        return from_arrays(given, graph, labels=labels, scaling=scaling)
+    return load_data(Path(given), graph, labels=labels, scaling=scaling)
+
+
+def _globs(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -1,0 +1,78 @@
+"""From arguments to an exit code: 0 done, 1 a verification or target was missed, 2 usage or input error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from pruneir.cli import doctor, explain, inspect, optimize, passes, targets, verify
+from pruneir.errors import PruneirError
+
+app = typer.Typer(
+    name="pruneir",
+    help="Prune, fold and compile trained ONNX networks.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for verb in (inspect.inspect, explain.explain, optimize.optimize, verify.verify, passes.passes, targets.targets):
+    app.command()(verb)
+app.command()(doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _pruneir(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if version:
+        from pruneir import __version__  # noqa: PLC0415
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(given: list[str]) -> int:
+    try:
+        return int(app(given, prog_name="pruneir", standalone_mode=False) or 0)
+    except PruneirError as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # whatever it is, the user gets one line
+        if hasattr(error, "format_message"):
+            return _usage(error)
+        if "-v" in given or "--verbose" in given:
+            traceback.print_exc()
+        told = " ".join([str(error), *getattr(error, "__notes__", ())]).split()
+        where = f"{type(error).__name__}: {' '.join(told)}"
+        return _fail(f"internal error, please report it ({where}); run again with -v for the traceback")
+
+
+def _usage(error: Exception) -> int:
+    """A mistake in the arguments, as the parser found it."""
+    message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    verb = context.command_path if context is not None else "pruneir"
+    return _fail(f"{message[:1].lower()}{message[1:]} (see {verb} --help)")
+
+
+def _fail(message: str) -> int:
+    print(f"pruneir: {message}", file=sys.stderr)
+    return 2

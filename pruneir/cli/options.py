@@ -1,0 +1,84 @@
+"""Options that several verbs have, with the words that they are documented in."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pruneir.errors import PruneirError
+
+
+class Format(StrEnum):
+    """What a verb prints: a table on stderr, or JSON on stdout."""
+
+    table = "table"
+    json = "json"
+
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.", show_default=False)]
+AsFormat = Annotated[Format, typer.Option("--format", help="A table on stderr, or JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print every detail, and tracebacks.")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME:SIZES", help="Shape of an input, x:1,3,224,224 or x:Nx3x224x224; repeatable."),
+]
+DataFile = Annotated[
+    Path | None, typer.Option("--data", metavar="FILE", help="An .npz: one array per input, or x; labels in y.")
+]
+Labels = Annotated[str | None, typer.Option(metavar="NAME", help="The data's array that holds labels; default y.")]
+Scale = Annotated[float | None, typer.Option(help="Multiply the data by this, before mean and std.")]
+Mean = Annotated[str | None, typer.Option(metavar="A,B,C", help="Subtract this from the scaled data, per channel.")]
+Std = Annotated[str | None, typer.Option(metavar="A,B,C", help="Divide the data by this at last, per channel.")]
+NoFold = Annotated[bool, typer.Option("--no-fold", help="Leave out the lossless clean-up that runs first.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of the random inputs, where there are no data.")]
+
+
+def input_shapes(given: list[str] | None) -> dict[str, tuple[int | str, ...]]:
+    """Shapes by input, from `x:1,3,224,224` and `x:1x3x224x224`; a word is a symbol."""
+    shapes = {}
+    for text in given or ():
+        name, colon, sizes = text.rpartition(":")
+        dims = [dim.strip() for dim in (sizes.split(",") if "," in sizes else sizes.split("x"))]
+        if not colon or not name or not all(_is_dim(dim) for dim in dims):
+            raise PruneirError(f"--input-shape: '{text}' is not NAME:SIZES, such as x:1,3,224,224 or x:Nx3x224x224")
+        shapes[name] = tuple(int(dim) if dim.isdigit() else dim for dim in dims)
+    return shapes
+
+
+def numbers(flag: str, given: str | None) -> tuple[float, ...]:
+    """Numbers with commas between."""
+    try:
+        return tuple(float(each) for each in given.split(",")) if given else ()
+    except ValueError:
+        raise PruneirError(f"{flag}: '{given}' is not a number, or several with commas between") from None
+
+
+def pairs(flag: str, given: list[str] | None) -> dict[str, float]:
+    """Shares by glob, from `GLOB=0.3`."""
+    found = {}
+    for text in given or ():
+        glob, _, value = text.rpartition("=")
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not glob or not 0 <= share <= 1:
+            raise PruneirError(f"{flag}: '{text}' is not GLOB=SHARE with a share from 0 to 1, such as 'stem*=0.3'")
+        found[glob] = share
+    return found
+
+
+def print_json(document: object) -> None:
+    """The document, alone on stdout."""
+    import json  # noqa: PLC0415
+
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _is_dim(dim: str) -> bool:
+    return (dim.isdigit() and int(dim) > 0) or dim.isidentifier()

@@ -1,0 +1,75 @@
+"""A run as a JSON document, schema 1: what `--format json` prints and the Python API returns."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pruneir.cost import Cost
+from pruneir.errors import Refusal
+from pruneir.pipeline.passes import GroupRow
+from pruneir.pipeline.run import Outcome, Record
+from pruneir.report.accuracy import Accuracy
+
+SCHEMA = 1
+_COSTS = ("macs", "params", "bytes", "activation_peak")
+
+
+def document(
+    outcome: Outcome, *, source: str | None = None, output: str | None = None, accuracy: Accuracy | None = None
+) -> dict[str, Any]:
+    """Everything that the table says, and more.
+
+    source, output   paths; None for a network in memory, and where nothing was written
+    """
+    found: dict[str, Any] = {
+        "schema": SCHEMA,
+        "input": source,
+        "output": output,
+        **{name: _change(outcome.before, outcome.after, name) for name in _COSTS},
+        "groups": [_group(row) for row in outcome.rows],
+        "refusals": [refusal(each) for each in outcome.refusals],
+        "verify": _verify(outcome),
+        "passes": [_pass(record) for record in outcome.records],
+        "warnings": list(outcome.warnings),
+    }
+    return found | ({"accuracy": asdict(accuracy)} if accuracy else {})
+
+
+def refusal(given: Refusal) -> dict[str, str]:
+    """One refusal."""
+    return {"code": given.code, "node": given.node, "reason": given.reason, "remedy": given.remedy}
+
+
+def _change(before: Cost, after: Cost, name: str) -> dict[str, int]:
+    return {"before": getattr(before, name), "after": getattr(after, name)}
+
+
+def _group(row: GroupRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "members": list(row.members),
+        "channels": {"before": row.channels_before, "after": row.channels_after},
+        "macs": {"before": row.macs_before, "after": row.macs_after},
+        "note": row.note,
+    }
+
+
+def _verify(outcome: Outcome) -> dict[str, Any]:
+    """Whether every pass kept its word, and the drift; `ran` is false without verification."""
+    if outcome.drift is None:
+        return {"ran": False}
+    return {"ran": True, "ok": outcome.ok, "on": outcome.measured_on, "drift": outcome.drift.to_json()}
+
+
+def _pass(record: Record) -> dict[str, Any]:
+    what, result = record.step.what, record.result
+    return {
+        "name": what.name,
+        "pass": str(what),
+        "lossy": what.lossy,
+        "seconds": round(record.seconds, 4),
+        "notes": list(result.notes),
+        "changed": sorted(result.changed),
+        "check": record.check.to_json() if record.check else None,
+    }

@@ -1,0 +1,158 @@
+"""A run as a table: every group, then what was left alone, then the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pruneir.errors import Refusal
+from pruneir.pipeline.passes import GroupRow
+from pruneir.pipeline.run import Outcome, Record
+from pruneir.report import numbers
+from pruneir.report.accuracy import Accuracy
+
+_SHOWN = 6
+"""Reasons in the table; `explain` prints all."""
+_NAMED = 4
+"""Nodes that a reason names."""
+
+
+def table(outcome: Outcome, accuracy: Accuracy | None = None, *, verbose: bool = False, width: int = 80) -> Group:
+    """The whole table.
+
+    verbose  also name the members of groups, every refusal and what lossless passes did
+    width    columns that there are
+    """
+    parts: list[RenderableType] = []
+    if outcome.rows:
+        parts.append(groups(outcome.rows, width=width))
+        parts += [members(outcome.rows)] if verbose else []
+    if outcome.refusals:
+        parts.append(refusals(outcome.refusals, None if verbose else _SHOWN))
+    parts.append(_sums(outcome, accuracy))
+    parts.append(_verdicts(outcome))
+    return Group(*[Padding(part, (0, 0, 1, 1)) for part in parts])
+
+
+def groups(rows: Iterable[GroupRow], *, width: int = 80) -> Table:
+    """One line a group: channels and MACs before and after, and why nothing or not more went."""
+    rows = list(rows)
+    shown = _plain()
+    shown.add_column("group", no_wrap=True)
+    shown.add_column("layers", justify="right", no_wrap=True)
+    shown.add_column("channels", justify="right", no_wrap=True)
+    shown.add_column("MACs", justify="right", no_wrap=True)
+    noted = any(row.note for row in rows)
+    if noted:
+        shown.add_column("why not more", style="dim")
+    channels = _aligned([(str(r.channels_before), str(r.channels_after)) for r in rows])
+    macs = _aligned([(numbers.count(r.macs_before), numbers.count(r.macs_after)) for r in rows])
+    room = width - (38 if not noted else 62)
+    for row, wide, work in zip(rows, channels, macs, strict=True):
+        style = "" if row.channels_after < row.channels_before else "dim"
+        name, channels_shown = _cropped(row.name, max(room, 20)), Text(wide, style="" if style else "bold")
+        note = [row.note] if noted else []
+        shown.add_row(name, str(len(row.members)), channels_shown, work, *note, style=style)
+    return shown
+
+
+def members(rows: Iterable[GroupRow]) -> Group:
+    """The operators of each group, a paragraph each."""
+    lines = (Text.assemble((f"{row.name}  ", ""), (", ".join(row.members), "dim"), overflow="fold") for row in rows)
+    return Group(*lines)
+
+
+def refusals(given: Iterable[Refusal], limit: int | None = None) -> Group:
+    """What was left alone: a paragraph for each reason, naming everything that it holds for."""
+    nodes: dict[Refusal, list[str]] = {}
+    for refusal in given:
+        nodes.setdefault(replace(refusal, node=""), []).append(refusal.node)
+    lines: list[RenderableType] = [Text("left alone", style="dim")]
+    for why, names in list(nodes.items())[:limit]:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        text = Text(", ".join(names[:_NAMED]) + more, overflow="fold")
+        text.append(f"  {_sentence(why.reason)}", style="dim")
+        text.append(f" {_sentence(why.remedy)}" if why.remedy else "", style="italic")
+        text.append(f" [{why.code}]", style="dim")
+        lines.append(Padding(text, (0, 0, 0, 2)))
+    if limit is not None and len(nodes) > limit:
+        lines.append(Text(f"  and {len(nodes) - limit} more reasons; `pruneir explain` lists them", style="dim"))
+    return Group(*lines)
+
+
+def _sums(outcome: Outcome, accuracy: Accuracy | None) -> Table:
+    """The whole network before and after."""
+    before, after = outcome.before, outcome.after
+    costs = [
+        ("MACs", before.macs, after.macs, numbers.count, "fewer"),
+        ("parameters", before.params, after.params, numbers.count, "fewer"),
+        ("weights", before.bytes, after.bytes, numbers.size, "smaller"),
+        ("activation peak", before.activation_peak, after.activation_peak, numbers.size, "smaller"),
+    ]
+    shown = _plain(header=False)
+    for justify in ("left", "right", "left", "right", "left"):
+        shown.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name, was, now, written, less in costs:
+        times = f"{numbers.ratio(was, now)} {less}" if was > now else ""
+        shown.add_row(Text(name, style="dim"), written(was), Text("→", style="dim"), Text(written(now), "bold"), times)
+    if accuracy:
+        points = 100 * (accuracy.after - accuracy.before)
+        shown.add_row(
+            Text("accuracy", style="dim"),
+            numbers.percent(accuracy.before, 2),
+            Text("→", style="dim"),
+            Text(numbers.percent(accuracy.after, 2), style="bold"),
+            f"{points:+.2f} points on {accuracy.samples:,} samples",
+        )
+    return shown
+
+
+def _verdicts(outcome: Outcome) -> Group:
+    """One line a pass: what it is, whether it kept its word; then the drift."""
+    lines = [_verdict(record) for record in outcome.records]
+    if outcome.drift is not None:
+        worst, mean = numbers.share(outcome.drift.worst), numbers.share(outcome.drift.mean)
+        figures = f"{worst} of the largest output at most, {mean} on average, on {outcome.measured_on}"
+        lines.append(Text.assemble(("drift  ", "bold"), figures))
+    else:
+        lines.append(Text("not verified", style="dim"))
+    return Group(*lines)
+
+
+def _verdict(record: Record) -> Text:
+    what, check = record.step.what, record.check
+    line = Text(str(what), style="bold")
+    if check is not None:
+        claims = {"equal": "its input", "masked": "the masked network", "held": "the network with constants held"}
+        verb = ("equals", "") if check.ok else ("DIFFERS from", "bold red")
+        line.append("  ")
+        line.append(f"{verb[0]} {claims.get(check.kind, 'its reference')}", style=verb[1] or "green")
+        line.append(f" ({numbers.error(check.worst)})", style="dim")
+    for note in record.result.notes:
+        line.append(f"\n  {note}", style="dim")
+    return line
+
+
+def _plain(header: bool = True) -> Table:
+    return Table(box=None, show_header=header, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), expand=False)
+
+
+def _aligned(pairs: list[tuple[str, str]]) -> list[str]:
+    """`before → after`, the arrows below each other; one number where nothing changed."""
+    left = max((len(a) for a, _ in pairs), default=0)
+    right = max((len(b) for _, b in pairs), default=0)
+    return [f"{a:>{left}} → {b:>{right}}" if a != b else f"{a:>{left}}   {'':>{right}}" for a, b in pairs]
+
+
+def _cropped(name: str, room: int) -> str:
+    """The end of a long name, which tells more than its beginning."""
+    return name if len(name) <= room else f"…{name[1 - room :]}"
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith(".") else f"{text}."
