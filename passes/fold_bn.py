@@ -38,6 +38,14 @@ class FoldBatchNorm(Pass):
         """The graph with fewer BatchNormalizations, and a refusal for each that stays."""
         folded = graph.copy()
         found = sum(operator.is_a("BatchNormalization") for operator in folded.operators)
-        refusals, changed = fold_batch_norms(folded)
-        note = f"{found - len(refusals)} of {found} BatchNormalizations folded" if found else "no BatchNormalization"
-        return Result(folded, refusals=tuple(refusals), notes=(note,), changed=frozenset(changed))
+        done = fold_batch_norms(folded)
+        note = (
+            f"{found - len(done.refusals)} of {found} BatchNormalizations folded" if found else "no BatchNormalization"
+        )
+        return Result(
+            folded,
+            refusals=tuple(done.refusals),
+            notes=(note,),
+            changed=frozenset(done.changed),
+            follows=done.follows,
+        )

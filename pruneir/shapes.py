@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -149,7 +149,10 @@ class _Walk:
         self.graph = graph
         self.found = Shapes(inputs)
         self.protos: dict[str, onnx.TypeProto] = {}
-        self.tensors: dict[str, onnx.TensorProto] = {}
+        self.kinds: dict[str, bytes] = {}
+        """Serialized types, to compare them by."""
+        self.inferred: dict[Hashable, list[onnx.TypeProto | None] | str] = {}
+        self.read: dict[bytes, TensorType] = {}
         self.opsets = list(graph.header.opset_import)
 
     def run(self) -> Shapes:
@@ -168,8 +171,11 @@ class _Walk:
 
     def _know(self, name: str, proto: onnx.TypeProto) -> None:
         self.protos[name] = proto
+        kind = self.kinds[name] = proto.SerializeToString()
         if proto.HasField("tensor_type"):
-            self.found.types[name] = tensor_type(proto)
+            if kind not in self.read:
+                self.read[kind] = tensor_type(proto)
+            self.found.types[name] = self.read[kind]
 
     def _visit(self, operator: Operator) -> None:
         values = self._evaluate(operator)
@@ -229,29 +235,55 @@ class _Walk:
         return max(known, default=0)
 
     def _infer(self, operator: Operator) -> dict[str, onnx.TypeProto]:
-        inputs = {name: self.protos[name] for name in operator.inputs if name in self.protos}
-        if any(name and name not in inputs for name in operator.inputs) or operator.captures:
+        """The types of the outputs; layers that repeat are inferred once."""
+        if operator.captures or any(name and name not in self.protos for name in operator.inputs):
             return {}
+        key = self._likeness(operator)
+        if key is None or key not in self.inferred:
+            found = self._infer_anew(operator)
+            types = found if isinstance(found, str) else [found.get(name) for name in operator.outputs]
+            if key is not None:
+                self.inferred[key] = types
+        else:
+            types = self.inferred[key]
+        if isinstance(types, str):
+            self.found.failures[operator.label] = types
+            return {}
+        return {name: proto for name, proto in zip(operator.outputs, types, strict=True) if proto is not None}
+
+    def _likeness(self, operator: Operator) -> Hashable | None:
+        """What inference depends on; None where that cannot be compared."""
+        attributes = tuple(sorted(operator.attributes.items(), key=lambda item: item[0]))
+        if any(isinstance(value, (np.ndarray, onnx.AttributeProto)) for _, value in attributes):
+            return None
+        inputs = tuple((self.kinds.get(name), self._content(name)) for name in operator.inputs)
+        return operator.type, operator.domain, attributes, inputs, tuple(map(bool, operator.outputs))
+
+    def _content(self, name: str) -> bytes | None:
+        value = self.found.values.get(name)
+        return value.tobytes() if value is not None and _tells_shape(value) else None
+
+    def _infer_anew(self, operator: Operator) -> dict[str, onnx.TypeProto] | str:
+        """The types of the outputs by name, or what is wrong."""
         domain = "" if operator.domain == "ai.onnx" else operator.domain
         try:
             schema = onnx.defs.get_schema(operator.type, self.graph.opset(domain), domain)
         except onnx.defs.SchemaError:
             return {}
-        known = {name: self._tensor(name) for name in operator.inputs if name in self.found.values}
+        values = {name: self.found.values[name] for name in operator.inputs if name in self.found.values}
         try:
             return dict(
                 infer_node_outputs(
                     schema,
                     _node(operator),
-                    inputs,
-                    known,
+                    {name: self.protos[name] for name in operator.inputs if name},
+                    {name: numpy_helper.from_array(value) for name, value in values.items() if _tells_shape(value)},
                     opset_imports=self.opsets,
                     ir_version=self.graph.header.ir_version,
                 )
             )
         except (InferenceError, ValueError) as error:
-            self.found.failures[operator.label] = " ".join(str(error).split())
-            return {}
+            return " ".join(str(error).split())
 
     def _infer_body(self, operator: Operator) -> dict[str, onnx.TypeProto]:
         """Types of an operator that the standard defines by a function body: those of the body."""
@@ -276,11 +308,6 @@ class _Walk:
         named = zip(operator.outputs, inferred, strict=False)
         return {name: info.type for name, info in named if name and info.type.HasField("tensor_type")}
 
-    def _tensor(self, name: str) -> onnx.TensorProto:
-        if name not in self.tensors:
-            self.tensors[name] = numpy_helper.from_array(self.found.values[name])
-        return self.tensors[name]
-
     def _fall_back(self, name: str) -> None:
         """A declared type, for outputs of operators that no schema describes."""
         declared = self.graph.type_of(name)
@@ -294,6 +321,11 @@ class _Walk:
         shape = [symbols.get(dim) if isinstance(dim, str) else dim for dim in declared.shape]
         if all(map(_is_size, shape)):
             self._know(name, helper.make_tensor_type_proto(declared.elem_type, shape))
+
+
+def _tells_shape(value: np.ndarray) -> bool:
+    """Whether inference may look into a value: sizes, axes and indices, or a scale per axis."""
+    return value.dtype.kind in "iub" or value.size <= 16
 
 
 def _node(operator: Operator) -> onnx.NodeProto:

@@ -35,7 +35,9 @@ def optimize(
     mean: options.Mean = None,
     std: options.Std = None,
     target: Annotated[str | None, typer.Option(help="Machine that channel counts should suit.")] = None,
-    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML recipe; other options go before.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML recipe; options given beside it win.")
+    ] = None,
     write_recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done, to replay.")] = None,
     input_shape: options.InputShape = None,
     keep: Annotated[Globs, typer.Option(metavar="GLOB", help="Freeze the output channels of what matches.")] = None,

@@ -80,20 +80,25 @@ def _add(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
     behind = readers[0] if len(readers) == 1 and operator.outputs[0] not in graph.outputs else None
     if operator.is_a("Conv") and behind is not None and behind.is_a("BatchNormalization"):
         return _shift(graph, behind, 3, -amount)
+    if len(operator.inputs) > 2 and operator.inputs[2]:
+        return _shift(graph, operator, 2, amount / operator.attribute("beta", 1.0))
+    if behind is not None and behind.is_a("Add"):
+        slot = 1 - behind.inputs.index(operator.outputs[0])
+        other = graph.constant(behind.inputs[slot])
+        lengths = [1] * (2 if operator.is_a("Conv") else 0)
+        if (
+            other is not None
+            and other.size == len(amount)
+            and other.shape[-1 - len(lengths) :] == (len(amount), *lengths)
+        ):
+            return _shift(graph, behind, slot, amount.reshape(other.shape))
     if operator.is_a("Conv", "Gemm"):
-        if len(operator.inputs) > 2 and operator.inputs[2]:
-            return _shift(graph, operator, 2, amount / operator.attribute("beta", 1.0))
         weight = graph.constant(operator.inputs[1])
         assert weight is not None
         name = graph.fresh_name(f"{operator.label}.bias")
         _define(graph, name, amount.astype(weight.dtype))
         graph.replace(operator, operator.with_input(2, name).with_attributes(**_no_beta(operator)))
         return name
-    if behind is not None and behind.is_a("Add"):
-        slot = 1 - behind.inputs.index(operator.outputs[0])
-        other = graph.constant(behind.inputs[slot])
-        if other is not None and other.shape[-1:] == amount.shape:
-            return _shift(graph, behind, slot, amount)
     return _add_behind(graph, operator, amount)
 
 

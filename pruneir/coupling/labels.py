@@ -36,6 +36,8 @@ class Labels:
 
     def rows(self) -> Ids:
         """One row a position, `[n, factors]`."""
+        if self.inner == self.outer == 1:
+            return self.base
         return np.tile(np.repeat(self.base, self.inner, axis=0), (self.outer, 1))
 
     def take(self, positions: Ids) -> Labels:
@@ -46,7 +48,7 @@ class Labels:
 
     def spread(self, kept: np.ndarray) -> np.ndarray:
         """One entry a base row → one entry a position."""
-        return np.tile(np.repeat(kept, self.inner), self.outer)
+        return kept if self.inner == self.outer == 1 else np.tile(np.repeat(kept, self.inner), self.outer)
 
 
 def data(length: int) -> Labels:

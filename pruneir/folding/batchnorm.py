@@ -15,8 +15,22 @@ from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes, infer
 
 
-def fold_batch_norms(graph: Graph) -> tuple[list[Refusal], set[str]]:
-    """Fold what can be folded; why the rest cannot, and the initializers with new values."""
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What folding did.
+
+    refusals  why the rest was not folded
+    changed   initializers with new values
+    follows   vectors that are gone, and the weight and axis whose channels they had
+    """
+
+    refusals: list[Refusal]
+    changed: set[str]
+    follows: dict[str, tuple[str, int]]
+
+
+def fold_batch_norms(graph: Graph) -> Folded:
+    """Fold what can be folded, in place."""
     folder = _Folder(graph)
     labels = [operator.outputs[0] for operator in graph.operators if operator.is_a("BatchNormalization")]
     refusals = []
@@ -26,7 +40,11 @@ def fold_batch_norms(graph: Graph) -> tuple[list[Refusal], set[str]]:
             refusal = folder.fold(operator)
             refusals += [refusal] if refusal is not None else []
     remove_dead(graph)
-    return refusals, {name for name in folder.changed if name in graph.initializers}
+    return Folded(
+        refusals,
+        {name for name in folder.changed if name in graph.initializers},
+        {name: place for name, place in folder.follows.items() if name not in graph.initializers},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,7 @@ class _Folder:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.changed: set[str] = set()
+        self.follows: dict[str, tuple[str, int]] = {}
         self._shapes: Shapes | None = None
 
     def fold(self, norm: Operator) -> Refusal | None:
@@ -74,6 +93,7 @@ class _Folder:
                 return Refusal(_NO_LINEAR, norm.label, f"is behind {member}, which is not a scale or shift per channel")
             affine, value = affine.then(step), member.outputs[0]
         chain = self._below(norm, _Chain((*above, norm), affine.then(own)), rank, channels)
+        self._follow(chain.operators, linear, linear.output_axis)
         self._write(linear.behind(chain.affine), operator.inputs[0], chain.operators[-1].outputs[0], chain.operators)
         return None
 
@@ -132,6 +152,7 @@ class _Folder:
         if not linear.is_exact_before(own):
             reason = f"is before {user.type} {user.label!r}, whose zero padding it does not shift"
             return Refusal("PIR022", norm.label, reason)
+        self._follow(between, linear, linear.input_axis)
         self._write(linear.before(own), norm.inputs[0], user.outputs[0], tuple(between))
         return None
 
@@ -161,6 +182,14 @@ class _Folder:
             reason = f"{operator.type} shares its weights {names[0]!r} with other operators"
             return Refusal("PIR020", operator.label, reason)
         return Linear(operator, weight, bias[0] if bias else None)
+
+    def _follow(self, gone: Sequence[Operator], linear: Linear, axis: int | None) -> None:
+        """Note which axis the vectors of operators that go had their channels from; None: no axis has them one by one."""
+        weight = linear.operator.inputs[1]
+        for name in (name for operator in gone for name in operator.inputs if axis is not None):
+            array = self.graph.constant(name) if name else None
+            if array is not None and axis is not None and array.shape == (linear.weight.shape[axis],):
+                self.follows[name] = (weight, axis)
 
     def _write(self, linear: Linear, source: str, result: str, gone: tuple[Operator, ...]) -> None:
         """Put the new weights in, let the operator read `source` and make `result`, and take out what it replaces."""

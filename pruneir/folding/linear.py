@@ -49,6 +49,16 @@ class Linear:
         return not np.any(self.weight * self._along(affine.shift, self._inputs))
 
     @property
+    def output_axis(self) -> int | None:
+        """The weight's axis of output channels; None where it has those of one group only."""
+        return None if self._group > 1 and self.operator.is_a("ConvTranspose") else self._outputs
+
+    @property
+    def input_axis(self) -> int | None:
+        """The weight's axis of input channels; None where it has those of one group only."""
+        return None if self._group > 1 and self.operator.is_a("Conv") else self._inputs
+
+    @property
     def channels(self) -> tuple[int, int]:
         """Inputs and outputs."""
         shape, group = self.weight.shape, self._group

@@ -65,7 +65,7 @@ class Context:
     data      a few batches to calibrate on, by input name; None if there are none
     keep, keep_inputs, only   globs: freeze output channels, freeze input channels, restrict to
     ratios    ratio by glob, instead of the pass's own
-    couplings where a pass asks for the coupling of the graph that it was given
+    couplings  where a pass asks for the coupling of the graph that it was given
     """
 
     original: Graph
@@ -107,6 +107,7 @@ class Result:
     notes      what the reader of the table should know, a line each
     cuts       kept positions of initializers, in the indices of the graph given
     changed    initializers whose values changed beyond slicing
+    follows    vectors that are no longer there, and the initializer and axis whose cuts they would have shared
     reference  for lossy passes: the uncut network that the result must equal, built when asked for
     kind       what becomes of removed channels there: `masked` to zero, or `held` at a constant
     kept       positions that inner values have left, by value and axis, built when asked for
@@ -118,6 +119,7 @@ class Result:
     notes: tuple[str, ...] = ()
     cuts: Cuts = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
+    follows: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     reference: Callable[[], Graph] | None = None
     kind: Literal["masked", "held"] = "masked"
     kept: Callable[[], Mapping[str, Mapping[int, np.ndarray]]] | None = None

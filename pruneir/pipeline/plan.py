@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 Cuts = Mapping[str, Mapping[int, np.ndarray]]
 """Kept positions by initializer and axis, in the indices of the graph that was cut."""
+
+
+_NOTHING: Mapping[str, tuple[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,28 +23,43 @@ class Plan:
              length in the input file and the positions that stay, ascending
     changed  initializers whose values changed beyond slicing
     passes   the passes in order, as they were configured
+    follows  vectors that are folded away, and the initializer and axis whose cuts they go on to share
     """
 
     kept: Mapping[str, Mapping[int, tuple[int, np.ndarray]]] = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
     passes: tuple[str, ...] = ()
+    follows: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
-    def then(self, cuts: Cuts, sizes: Mapping[str, tuple[int, ...]], changed: frozenset[str], name: str) -> Plan:
-        """This plan followed by a pass's cuts; `sizes` are the shapes of the initializers before that pass.
+    def then(
+        self,
+        cuts: Cuts,
+        sizes: Mapping[str, tuple[int, ...]],
+        changed: frozenset[str],
+        name: str,
+        follows: Mapping[str, tuple[str, int]] = _NOTHING,
+    ) -> Plan:
+        """This plan followed by a pass.
 
-        A vector that this pass copied, `NAME@NODE`, goes on from what was kept of `NAME`.
+        cuts     what the pass cut; a vector that it copied, `NAME@NODE`, goes on from what was kept of `NAME`
+        sizes    shapes of the initializers before the pass
+        follows  vectors that the pass took out, and the initializer and axis whose later cuts they share
         """
         composed = {key: dict(axes) for key, axes in self.kept.items()}
         for key, axes in cuts.items():
             source = key if key in composed else key.rpartition("@")[0] or key
             entry = composed[key] = dict(composed.get(source, {}))
             for axis, kept in axes.items():
-                if axis in entry:
-                    size, before = entry[axis]
-                    entry[axis] = (size, before[kept])
-                else:
-                    entry[axis] = ((sizes.get(key) or sizes[source])[axis], kept)
-        return Plan(composed, self.changed | changed, (*self.passes, name))
+                size = (sizes.get(key) or sizes[source])[axis]
+                entry[axis] = _narrowed(entry.get(axis), size, kept)
+                for vector in (v for v, place in self.follows.items() if place == (key, axis)):
+                    composed[vector] = {0: _narrowed(composed.get(vector, {}).get(0), size, kept)}
+        return Plan(composed, self.changed | changed, (*self.passes, name), {**self.follows, **follows})
+
+    def within(self, names: Container[str]) -> Plan:
+        """The plan in the names of the input file: tensors that a pass has made since are not in it."""
+        made = {key for key in self.changed if key not in names and key.rpartition("@")[0] not in names}
+        return replace(self, kept={key: axes for key, axes in self.kept.items() if key not in made})
 
     def to_json(self) -> dict[str, Any]:
         """The plan's file form, schema 1."""
@@ -63,3 +81,8 @@ class Plan:
             for name, axes in given["initializers"].items()
         }
         return cls(kept, frozenset(given["changed"]), tuple(given["passes"]))
+
+
+def _narrowed(before: tuple[int, np.ndarray] | None, size: int, kept: np.ndarray) -> tuple[int, np.ndarray]:
+    """What stays of an axis after another cut, in the indices that it had at first."""
+    return (before[0], before[1][kept]) if before is not None else (size, kept)

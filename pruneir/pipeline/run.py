@@ -152,7 +152,7 @@ class _Chain:
             graph=graph,
             recipe=self.recipe,
             records=tuple(records),
-            plan=self.plan,
+            plan=self.plan.within(self.original.network),
             before=before,
             after=cost(self.couplings.of(graph)),
             drift=self.checker.drift(self.original, graph) if self.checker else None,
@@ -173,7 +173,7 @@ class _Chain:
             raise
         seconds = time.perf_counter() - start
         sizes = {name: array.shape for name, array in constants(graph).items()} if result.cuts else {}
-        self.plan = self.plan.then(result.cuts, sizes, result.changed, str(step.what))
+        self.plan = self.plan.then(result.cuts, sizes, result.changed, str(step.what), result.follows)
         return Record(step, result, None, seconds)
 
     def _context(self, step: Step) -> Context:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pruneir.constants import Held, absorb, estimate, held_constants
 from pruneir.cost import MacCounter, macs_by_operator
-from pruneir.coupling import Coupling, Cut, Group, couple
+from pruneir.coupling import Coupling, Cut, Group
 from pruneir.errors import PruneirError, Refusal
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context, GroupRow, Pass, Result
@@ -50,7 +50,7 @@ class Structured(Pass):
 
     def run(self, graph: Graph, context: Context) -> Result:
         """Remove the channels with the lowest scores."""
-        coupling = couple(graph, cut_norms=self.cut_norms)
+        coupling = context.couplings.of(graph, cut_norms=self.cut_norms)
         groups, why = candidates(coupling, context)
         scores = self.scores(coupling, groups, context)
         why |= {group.name: self.unscored() for group in groups if group not in scores}

@@ -25,7 +25,7 @@ _NAMED = 4
 def table(outcome: Outcome, accuracy: Accuracy | None = None, *, verbose: bool = False, width: int = 80) -> Group:
     """The whole table.
 
-    verbose  also name the members of groups, every refusal and what lossless passes did
+    verbose  also name the members of groups, and every reason
     width    columns that there are
     """
     parts: list[RenderableType] = []
@@ -134,7 +134,7 @@ def _verdict(record: Record) -> Text:
         line.append(f"{verb[0]} {claims.get(check.kind, 'its reference')}", style=verb[1] or "green")
         line.append(f" ({numbers.error(check.worst)})", style="dim")
     for note in record.result.notes:
-        line.append(f"\n  {note}", style="dim")
+        line.append(f"  {note}" if check is None else f"\n  {note}", style="dim")
     return line
 
 

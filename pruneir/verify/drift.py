@@ -159,12 +159,15 @@ class _Comparison:
         return values
 
     def _measure(self, groups: Iterable[Sequence[str]]) -> None:
-        """Tally what is not tallied yet, in one session of each graph."""
+        """Tally what is not tallied yet, in one session of each graph; the first is gone before the second where it can."""
         names = [name for name in dict.fromkeys(n for group in groups for n in group) if name not in self.tallies]
         if not names:
             return
         self.tallies |= {name: _Tally() for name in names}
-        for ours, theirs in zip(run(self.a, names, self.batches), run(self.b, names, self.batches), strict=True):
+        ours_first: Iterable[dict[str, np.ndarray]] = run(self.a, names, self.batches)
+        if len(self.batches) == 1:
+            ours_first = list(ours_first)
+        for ours, theirs in zip(ours_first, run(self.b, names, self.batches), strict=True):
             for name in names:
                 self.tallies[name].add(ours[name], self._part(name, theirs[name]))
 

@@ -80,6 +80,11 @@ CASES = {
         "; y = Conv(m, w2[4,8,1,1]) }",
         [8],
     ),
+    "expand to the batch": (
+        "opset 17\nx[N,5,6] -> y { s = Shape(x, start=0, end=1); t = Concat(s, {1,1}, axis=0); e = Expand(cls[1,1,8], t)"
+        "; m = MatMul(x, w1[6,8]); c = Concat(e, m, axis=1); y = MatMul(c, w2[8,3]) }",
+        [8],
+    ),
     "tile": (
         "x[N,3,6,6] -> y { a = Conv(x, w1[8,3,1,1]); t = Tile(a, {1,2,1,1}); y = Conv(t, w2[4,16,1,1]) }",
         [8],

@@ -13,14 +13,18 @@ from pruneir.pipeline.replay import is_mask, masked_by, read_plan
 NET = "x[N,3] -> y { a = MatMul(x, w[3,4]); d = Div(a, s[4]); e = Add(d, s); y = MatMul(e, v[4,2]) }"
 
 
-def plan(changed: tuple[str, ...] = (), passes: tuple[str, ...] = (), **axes: dict[int, tuple[int, list[int]]]) -> Plan:
+Axes = dict[str, dict[int, tuple[int, list[int]]]]
+
+
+def plan(axes: Axes, changed: tuple[str, ...] = (), passes: tuple[str, ...] = ()) -> Plan:
     kept = {name: {a: (size, np.array(at)) for a, (size, at) in each.items()} for name, each in axes.items()}
     return Plan(kept, frozenset(changed), passes)
 
 
 def test_what_a_plan_cuts_is_zero_and_one_where_it_divides() -> None:
     graph = parse(NET)
-    cuts = plan(w={1: (4, [0, 2])}, v={0: (4, [0, 2])}, **{"s@d": {0: (4, [0, 2])}, "s@e": {0: (4, [0, 2])}})
+    half: dict[int, tuple[int, list[int]]] = {0: (4, [0, 2])}
+    cuts = plan({"w": {1: (4, [0, 2])}, "v": half, "s@d": half, "s@e": half})
     masked = masked_by(graph, cuts)
     assert not masked.initializers["w"][:, [1, 3]].any()
     assert not masked.initializers["v"][[1, 3]].any()
@@ -33,9 +37,9 @@ def test_what_a_plan_cuts_is_zero_and_one_where_it_divides() -> None:
 @pytest.mark.parametrize(
     ("cuts", "message"),
     [
-        (plan(q={0: (4, [0])}), "the plan cuts 'q', which the network does not have"),
-        (plan(w={1: (5, [0])}), "5 positions on axis 1"),
-        (plan(w={2: (4, [0])}), "4 positions on axis 2"),
+        (plan({"q": {0: (4, [0])}}), "the plan cuts 'q', which the network does not have"),
+        (plan({"w": {1: (5, [0])}}), "5 positions on axis 1"),
+        (plan({"w": {2: (4, [0])}}), "4 positions on axis 2"),
     ],
 )
 def test_a_plan_for_another_network(cuts: Plan, message: str) -> None:
@@ -45,9 +49,9 @@ def test_a_plan_for_another_network(cuts: Plan, message: str) -> None:
 
 def test_which_plans_say_all() -> None:
     graph = parse(NET)
-    assert is_mask(plan(w={1: (4, [0])}, passes=("slim{absorb=false}", "fold")), graph)
-    assert not is_mask(plan(w={1: (4, [0])}, passes=("slim",)), graph)
-    assert not is_mask(plan(("a.bias",), **{"a.bias": {0: (4, [0])}}), graph)
+    assert is_mask(plan({"w": {1: (4, [0])}}, passes=("slim{absorb=false}", "fold")), graph)
+    assert not is_mask(plan({"w": {1: (4, [0])}}, passes=("slim",)), graph)
+    assert not is_mask(plan({"a.bias": {0: (4, [0])}}, ("a.bias",)), graph)
 
 
 def test_files_that_are_no_plans(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from pruneir.coupling.rule import Axis, Cut, Edit, Op, rule
 
 @rule("Expand")
 def expand(op: Op) -> None:
-    """Broadcasts to a shape. A single position becomes n copies, which may go one by one; the position itself stays."""
+    """Broadcasts to a shape, where 1 keeps an axis. A single position becomes n copies, which may go one by one; the
+    position itself stays. A shape that is computed at run time names the length of every axis but those.
+    """
     x, y, shape = op.x, op.y, op.input(1)
     for out in y.axes:
         facing = x.trailing(y.rank, out.index)
@@ -21,17 +23,18 @@ def expand(op: Op) -> None:
             if facing is not None:
                 op.lock(facing, reason="broadcasts a single channel", code="PIR005")
             out.assign(_copies(op, out, shape.constant), facing is not None and facing.zero)
-    shape.touched.add(0)
-    if not shape.constant:
-        for axis in x.axes:
-            if axis.length > 1:
-                op.lock(axis, reason="computes its shape at run time", remedy="Run the pass `fold` first")
-        return
-    given = np.asarray(shape.value)
+    given = op.parameter("shape", 1)
     lead = y.rank - len(given)
+    if not shape.constant:
+        for index, entry in enumerate(given):
+            facing = x.trailing(y.rank, lead + index)
+            if entry != 1 and facing is not None and facing.length > 1:
+                op.lock(facing, reason="computes its shape at run time", remedy="Run the pass `fold` first")
+        return
+    shape.touched.add(0)
 
     def counted(cut: Cut) -> Edit:
-        counts = [cut.count(y.axis(lead + i).labels) if n > 1 else n for i, n in enumerate(given.tolist())]
+        counts = [cut.count(y.axis(lead + i).labels) if n > 1 else n for i, n in enumerate(given)]
         return Edit(constants={1: np.array(counts)})
 
     op.on_cut(counted)
