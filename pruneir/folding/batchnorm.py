@@ -184,7 +184,7 @@ class _Folder:
         return Linear(operator, weight, bias[0] if bias else None)
 
     def _follow(self, gone: Sequence[Operator], linear: Linear, axis: int | None) -> None:
-        """Note which axis the vectors of operators that go had their channels from; None: no axis has them one by one."""
+        """Note which axis the vectors of operators that go had their channels from; None: none has them one by one."""
         weight = linear.operator.inputs[1]
         for name in (name for operator in gone for name in operator.inputs if axis is not None):
             array = self.graph.constant(name) if name else None

@@ -44,11 +44,10 @@ def session(
     outside = [tensor for tensor in model.graph.initializer if is_outside(tensor)]
     shared = {t.name: np.ascontiguousarray(array) for t, array in zip(outside, shelf.arrays, strict=True)}
     for tensor in outside:
-        if (
-            not graph.network.succ.get(tensor.name) and tensor.name not in graph.outputs
-        ):  # ONNX Runtime drops what nothing reads, then misses it
-            model.graph.initializer.remove(tensor)
-            del shared[tensor.name]
+        if not graph.network.succ.get(tensor.name):  # ONNX Runtime drops what nothing reads, then misses it
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
+            embed(tensor, shared.pop(tensor.name))
     options.add_external_initializers(list(shared), [_shared(array) for array in shared.values()])
     try:
         running = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -47,7 +47,7 @@ class Plan:
         """
         composed = {key: dict(axes) for key, axes in self.kept.items()}
         for key, axes in cuts.items():
-            source = key if key in composed else key.rpartition("@")[0] or key
+            source = key if key in composed or key in sizes else key.rpartition("@")[0] or key
             entry = composed[key] = dict(composed.get(source, {}))
             for axis, kept in axes.items():
                 size = (sizes.get(key) or sizes[source])[axis]

@@ -159,7 +159,7 @@ class _Comparison:
         return values
 
     def _measure(self, groups: Iterable[Sequence[str]]) -> None:
-        """Tally what is not tallied yet, in one session of each graph; the first is gone before the second where it can."""
+        """Tally what is not tallied yet, in one session of each graph, one after the other where a batch is all."""
         names = [name for name in dict.fromkeys(n for group in groups for n in group) if name not in self.tallies]
         if not names:
             return
