@@ -138,6 +138,9 @@ def split(generators: Generators, axis: Labels, sizes: Sequence[int]) -> list[La
 def _split(generators: Generators, axis: Labels, sizes: Sequence[int]) -> list[Labels]:
     if axis.is_data:
         return [data(size) for size in sizes]
+    inner, outer = gcd(axis.inner, sizes[-1]), gcd(axis.outer, sizes[0])
+    if inner * outer > 1:
+        return _split_repeated(generators, axis, sizes, inner, outer)
     columns: list[list[Ids]] = [[] for _ in sizes]
     for column in generators.leaves(axis.rows()).T:
         grid = column.reshape(sizes)
@@ -155,6 +158,17 @@ def _split(generators: Generators, axis: Labels, sizes: Sequence[int]) -> list[L
             k = along[0] if along else next((k for k, size in enumerate(sizes) if size > 1), 0)
             columns[k].append(np.moveaxis(grid, k, 0).reshape(sizes[k], -1)[:, 0])
     return [Labels(np.stack(c, axis=1)) if c else data(size) for c, size in zip(columns, sizes, strict=True)]
+
+
+def _split_repeated(generators: Generators, axis: Labels, sizes: Sequence[int], inner: int, outer: int) -> list[Labels]:
+    """A split whose last and first axis take repeats and copies with them, which need not be written out for it."""
+    fewer = list(sizes)
+    fewer[-1] //= inner
+    fewer[0] //= outer
+    parts = _split(generators, Labels(axis.base, axis.inner // inner, axis.outer // outer), fewer)
+    parts[-1] = Labels(parts[-1].base, parts[-1].inner * inner, parts[-1].outer)
+    parts[0] = Labels(parts[0].base, parts[0].inner, parts[0].outer * outer)
+    return parts
 
 
 def _varies(grid: Ids, axis: int) -> bool:

@@ -150,6 +150,11 @@ CASES = {
         "; y = Conv(m, w2[4,6,1,1]) }",
         [6],
     ),
+    "cast to the type of another tensor": (
+        "opset 18\nx[N,3,8,8] -> y { a = Conv(x, w1[8,3,1,1]); k = CastLike(scale[1], a); m = Mul(a, k); c = CastLike(m, x)"
+        "; y = Conv(c, w2[4,8,1,1]) }",
+        [8],
+    ),
     "slice": (
         "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); s = Slice(a, {2}, {9}, {1}); y = Conv(s, w2[4,7,1,1]) }",
         [5, 7],
