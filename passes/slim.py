@@ -24,6 +24,7 @@ class Slim(Structured):
     macs           instead of ratio: share of the multiply-accumulates that may be left at most
     scope          global: one threshold for the network; local: the same share of every group
     max_per_group  largest share cut from one group
+    pairs          of blocks × positions (groups of a convolution, heads of attention) cut positions or whole blocks
     absorb         fold the constant that a cut channel leaves, E f(β + γz), into its consumers
     cut_norms      also cut channels that a normalisation takes statistics over; these are then over what stays
     aggregate      how several BatchNorms of one group are combined: mean, max, min, sum or first

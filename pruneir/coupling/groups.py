@@ -64,6 +64,11 @@ class Group:
         return f"<Group {self.name!r}: {len(self)} channels, {len(self.members)} members>"
 
     @property
+    def repeats(self) -> int:
+        """How often each channel stands on the axis that makes it: the number of blocks, where these are positions."""
+        return int((self.members[0].channel == 0).sum())
+
+    @property
     def operators(self) -> list[Operator]:
         """The operators whose constants the group runs through, each once."""
         return list(dict.fromkeys(member.operator for member in self.members))

@@ -31,6 +31,7 @@ class Structured(Pass):
     macs: float | None = None
     scope: Literal["global", "local"] = "global"
     max_per_group: float = 0.9
+    pairs: Literal["positions", "blocks"] = "positions"
     absorb: bool = True
     cut_norms: bool = False
 
@@ -51,7 +52,7 @@ class Structured(Pass):
     def run(self, graph: Graph, context: Context) -> Result:
         """Remove the channels with the lowest scores."""
         coupling = context.couplings.of(graph, cut_norms=self.cut_norms)
-        groups, why = candidates(coupling, context)
+        groups, why = candidates(coupling, context, self.pairs)
         scores = self.scores(coupling, groups, context)
         why |= {group.name: self.unscored() for group in groups if group not in scores}
         budget = self._budget(scores, context)
@@ -59,7 +60,7 @@ class Structured(Pass):
         total = max(counter.total(coupling.dead([])), 1)
         removed = choose(scores, budget, lambda some: counter.total(coupling.dead(some.items())) / total)
         for group, channels in removed.items():
-            why[group.name] = why_not_more(len(group), len(channels), budget)
+            why[group.name] = why_not_more(group, len(channels), budget)
         return self._cut(coupling, removed, why)
 
     def _budget(self, scores: Scores, context: Context) -> Budget:

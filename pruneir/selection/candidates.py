@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from pruneir.coupling import Coupling, Group
 from pruneir.graph import Operator
 from pruneir.pipeline.passes import Context
 
 
-def candidates(coupling: Coupling, context: Context) -> tuple[list[Group], dict[str, str]]:
+def candidates(
+    coupling: Coupling, context: Context, pairs: Literal["positions", "blocks"] = "positions"
+) -> tuple[list[Group], dict[str, str]]:
     """The groups that may be cut, and for every other group why not.
 
-    Of blocks × positions the positions are cut, unless nothing of them may be: half of either is half of the axis.
+    Of blocks × positions (grouped convolutions, attention heads) one is cut, since half of either is half of the axis:
+    `pairs` says which, unless nothing of that one may be.
     """
     why: dict[str, str] = {}
     for group in coupling.groups:
         reason = _barred(group, context)
         if reason:
             why[group.name] = reason
-    for group in coupling.groups:
-        open_positions = [p for p in group.positions if p.name not in why and len(p) > 1]
-        if group.name not in why and open_positions:
-            why[group.name] = f"its blocks stay, since each loses positions ({open_positions[0].name})"
+    free = {group.name for group in coupling.groups if group.name not in why}
+    for blocks in coupling.groups:
+        inside = [positions for positions in blocks.positions if positions.name in free]
+        if blocks.name in free and inside:
+            if pairs == "positions":
+                why[blocks.name] = f"its blocks stay, since each loses positions ({inside[0].name})"
+            else:
+                why |= {p.name: f"its positions stay, since whole blocks go ({blocks.name})" for p in inside}
     return [group for group in coupling.groups if group.name not in why], why
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import ceil, floor
+from math import ceil, floor, gcd
 from typing import Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ class Budget:
     macs           instead of a ratio: the share of multiply-accumulates that may be left at most
     scope          one threshold for all groups, or the same share of each
     max_per_group  largest share cut from one group
-    multiple       kept counts are rounded up to a multiple of this
+    multiple       the length that is left of an axis is rounded up to a multiple of this
     ratios         share to cut from particular groups, whatever the scope
     """
 
@@ -73,7 +73,7 @@ def _at(scores: Scores, budget: Budget, ratio: float) -> Removed:
         counts |= _below_threshold({group: scores[group] for group in free}, ratio)
     removed = {}
     for group, score in scores.items():
-        count = _rounded(len(group), counts.get(group, 0), budget)
+        count = _rounded(group, counts.get(group, 0), budget)
         if count > 0:
             removed[group] = np.sort(np.argsort(score, kind="stable")[:count])
     return removed
@@ -88,18 +88,25 @@ def _below_threshold(scores: Mapping[Group, np.ndarray], ratio: float) -> dict[G
     return {group: int(count) for group, count in zip(scores, counts, strict=True)}
 
 
-def _rounded(size: int, cut: int, budget: Budget) -> int:
+def _rounded(group: Group, cut: int, budget: Budget) -> int:
+    size, step = len(group), _step(group, budget.multiple)
     cut = min(cut, floor(size * budget.max_per_group + 1e-9), size - 1)
-    kept = min(ceil((size - cut) / budget.multiple) * budget.multiple, size)
-    return size - kept
+    return size - min(ceil((size - cut) / step) * step, size)
 
 
-def why_not_more(size: int, cut: int, budget: Budget) -> str:
+def _step(group: Group, multiple: int) -> int:
+    """Channels of the group that make up a multiple on the axis: of 4 blocks × n positions, a multiple of 8 needs n even."""
+    repeats = group.repeats
+    return multiple // gcd(multiple, repeats)
+
+
+def why_not_more(group: Group, cut: int, budget: Budget) -> str:
     """In words, what stopped a group from losing more; empty if only its scores did."""
+    size = len(group)
     if cut >= size - 1:
         return "one channel stays"
     if cut == floor(size * budget.max_per_group + 1e-9):
         return f"max_per_group={budget.max_per_group:g}"
-    if budget.multiple > 1 and size - cut <= budget.multiple:
+    if budget.multiple > 1 and size - cut <= _step(group, budget.multiple):
         return f"the target likes multiples of {budget.multiple}"
     return ""
