@@ -95,9 +95,8 @@ def _rounded(group: Group, cut: int, budget: Budget) -> int:
 
 
 def _step(group: Group, multiple: int) -> int:
-    """Channels of the group that make up a multiple on the axis: of 4 blocks × n positions, a multiple of 8 needs n even."""
-    repeats = group.repeats
-    return multiple // gcd(multiple, repeats)
+    """The group's channels that make up a multiple on the axis: in 4 blocks, 2 positions each make up 8."""
+    return multiple // gcd(multiple, group.repeats)
 
 
 def why_not_more(group: Group, cut: int, budget: Budget) -> str:
