@@ -119,6 +119,7 @@ class _Gathering:
 
     def __init__(self, traced: Traced):
         self.generators = traced.generators
+        self.graph = traced.graph
         self.sites: dict[int, list[_Site]] = defaultdict(list)
         """Sites by labels object: an activation after a ReLU shares its labels with the one before."""
         for use in traced.uses:
@@ -155,9 +156,14 @@ class _Gathering:
         for blocks, positions in pairs:
             if blocks != positions and groups[positions].members:
                 groups[blocks].positions.append(groups[positions])
-        found = sorted((g for g in groups if g.members), key=self._place)
+        found = sorted((g for g in groups if any(map(self._is_parameter, g.members))), key=self._place)
         _name_apart(found)
         return found
+
+    def _is_parameter(self, member: Member) -> bool:
+        """Whether a constant holds parameters; wide integers are indices, sizes and masks, which follow others' channels."""
+        array = self.graph.constant(member.use.name)
+        return array is not None and (array.dtype.kind not in "iub" or array.dtype.itemsize == 1)
 
     def _place(self, group: Group) -> tuple[int, ...]:
         """Where a group first stands; of two that stand in the same place, blocks come before their positions."""

@@ -1,7 +1,8 @@
 """The uncut networks that a pruned one must equal.
 
 `masked`: the network with the removed slices of its float constants set to zero, on the producer's and on the
-consumer's side; a constant that divides, is a variance or an exponent is set to one there. What a removed channel is
+consumer's side (of quantized weights: to their zero point); a constant that divides, is a variance or an exponent is set
+to one there. What a removed channel is
 without absorption: nothing, to anything that reads it.
 
 `held`: the network with each removed channel held at a constant r wherever an operator sums over it, x·m + r with the
@@ -46,7 +47,7 @@ def masked(coupling: Coupling, dead: np.ndarray) -> Graph:
         by_name[use.name].append(use)
     for name, uses in by_name.items():
         array = coupling.graph.constant(name)
-        if array is not None and is_float(array.dtype):
+        if array is not None and (is_float(array.dtype) or any("quantized" in use.roles.values() for use in uses)):
             masking.mask(name, array, uses)
     return over_kept(coupling, masking.cut, masking.finish())
 
@@ -111,8 +112,21 @@ class _Masking:
             if self.cut.touches(labels):
                 result = result.copy() if result is array else result
                 gone = (slice(None),) * axis + (~self.cut.mask(labels),)
-                result[gone] = 1 if use.roles.get(axis) in _TO_ONE else 0
+                if use.roles.get(axis) == "quantized":
+                    result[gone] = np.broadcast_to(self._zero_point(use, array.ndim), array.shape)[gone]
+                else:
+                    result[gone] = 1 if use.roles.get(axis) in _TO_ONE else 0
         return result
+
+    def _zero_point(self, use: Use, rank: int) -> np.ndarray:
+        """The integers that stand for zero, as they broadcast against a quantized constant."""
+        operator = use.operator
+        point = self.graph.constant(operator.inputs[2]) if len(operator.inputs) > 2 else None
+        if point is None or point.ndim != 1:
+            return np.zeros(()) if point is None else point
+        lengths = [1] * rank
+        lengths[operator.attribute("axis", 1)] = -1
+        return point.reshape(lengths)
 
     def _define(self, name: str, array: np.ndarray) -> None:
         producer = self.graph.producer(name)

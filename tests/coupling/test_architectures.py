@@ -107,6 +107,16 @@ CASES = {
         "; d = DequantizeLinear(q, t[8], z, axis=1); y = Conv(d, w2[4,8,1,1]) }",
         [8],
     ),
+    "quantised weights": (
+        "x[N,3,6,6] -> y { w = DequantizeLinear(wq[8,3,1,1]:i8, ws[8], axis=0); a = Conv(x, w, b[8]); r = Sigmoid(a)"
+        "; v = DequantizeLinear(vq[4,8,1,1]:i8, 0.05, 3:i8); y = Conv(r, v) }",
+        [8],
+    ),
+    "gathered by a computed index": (
+        "x[N,3,6,6] -> y { a = Conv(x, w1[8,3,1,1]); p = ReduceMean(a, axes=[2,3], keepdims=0); i = Add({0,1,2,3,4,5,6,7}, {0})"
+        "; g = Gather(p, i, axis=1); y = MatMul(g, w2[8,4]) }",
+        [8],
+    ),
     "channel shuffle": (
         "x[N,3,6,6] -> y { a = Conv(x, w1[4,3,1,1]); b = Conv(x, w2[4,3,1,1]); c = Concat(a, b, axis=1)"
         "; r = Reshape(c, {0,2,4,6,6}); t = Transpose(r, perm=[0,2,1,3,4]); s = Reshape(t, {0,8,6,6})"
