@@ -12,7 +12,8 @@ import contextlib
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import onnx
@@ -217,10 +218,11 @@ class _Walk:
             return None
         if self._elements(operator) > _SMALL:
             return None
-        feeds = {name: self.found.values[name] for name in operator.inputs if name}
-        with contextlib.suppress(Exception):  # what the reference cannot evaluate is merely not known
-            return [np.asarray(out) for out in _reference(operator, self.graph.opset()).run(None, feeds)]
-        return None
+        attributes = tuple(sorted(operator.attributes.items(), key=lambda item: item[0]))
+        inputs = tuple(_Content.of(self.found.values[name]) if name else None for name in operator.inputs)
+        if any(isinstance(value, np.ndarray) for _, value in attributes):
+            return None
+        return _computed(operator.type, attributes, inputs, len(operator.outputs), self.graph.opset())
 
     def _check_elements(self, operator: Operator) -> None:
         """Inference believes a Reshape's target; it fails at run time where the number of elements differs."""
@@ -334,8 +336,32 @@ def _node(operator: Operator) -> onnx.NodeProto:
     return node
 
 
-def _reference(operator: Operator, opset: int) -> ReferenceEvaluator:
-    return ReferenceEvaluator(_node(operator), opsets={"": opset})
+class _Content(NamedTuple):
+    """A small array as a value that can be compared and hashed."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    data: bytes
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> _Content:
+        return cls(array.dtype, array.shape, array.tobytes())
+
+    def array(self) -> np.ndarray:
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape)
+
+
+@lru_cache(maxsize=8192)
+def _computed(
+    kind: str, attributes: tuple[tuple[str, Any], ...], inputs: tuple[_Content | None, ...], outputs: int, opset: int
+) -> list[np.ndarray] | None:
+    """What an operator makes of known inputs, by the reference implementation; exporters repeat such chains a lot."""
+    names = tuple("" if content is None else f"x{slot}" for slot, content in enumerate(inputs))
+    node = _node(Operator(kind, names, tuple(f"y{i}" for i in range(outputs)), dict(attributes)))
+    feeds = {name: content.array() for name, content in zip(names, inputs, strict=True) if content is not None}
+    with contextlib.suppress(Exception):  # what the reference cannot evaluate is merely not known
+        return [np.asarray(out) for out in ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds)]
+    return None
 
 
 def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) -> Graph:

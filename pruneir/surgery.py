@@ -98,6 +98,8 @@ class _Surgeon:
             array = wanted
             old = operator.inputs[slot] if slot < len(operator.inputs) else ""
             before = self.traced.graph.constant(old) if old else None
+            if old and before is None and edit.type is None:
+                raise AssertionError(f"{operator} computes input {slot} at run time, and a constant was to replace it")
             if before is not None and edit.type is None:
                 array = array.astype(before.dtype)
                 array = array.reshape(before.shape) if array.size == before.size else array

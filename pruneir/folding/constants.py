@@ -1,8 +1,9 @@
 """Constants: Constant operators become initializers, and operators on constants alone are computed.
 
 What is computed must not cost anything: integers and booleans always (they are shapes, axes, indices), ConstantOfShape
-always (exporters make weights with it), other floats where the result takes no more bytes than what it is made of, and
-never where a matrix is also read as it is: the two uses share one parameter, and must go on sharing it.
+always (exporters make weights with it), other floats where they are few, or take no more bytes than the constants they
+are made of, through however many operators (what is in between may be larger: it goes). Never where a matrix is also
+read as it is: the two uses share one parameter, and must go on sharing it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from pruneir.folding.edit import define
 from pruneir.graph import Graph, Operator
-from pruneir.shapes import Shapes, infer
+from pruneir.shapes import infer
 
 _LARGEST = 16 << 20
-"""Bytes that a folded integer tensor may have."""
+"""Bytes that a folded integer tensor may have, and any tensor in between."""
+_FEW = 4096
+"""Elements of floats that are computed even where they are more than what they are made of."""
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 _NEVER = (*_RANDOM, *_QUANTIZED, "Constant", "Dropout")
@@ -47,10 +50,12 @@ def fold_subgraphs(graph: Graph) -> int:
     found = _constant_region(graph)
     if not found:
         return 0
-    region = _subgraph(graph, found)
-    worth = _worthwhile(graph, found, infer(region))
-    values = {op.outputs[0]: _filled(graph, op) for op in worth if _is_filled(graph, op)}
-    left = [operator for operator in worth if operator.outputs[0] not in values]
+    region = _Region(graph, found)
+    worth = [operator for operator in region.computable if region.is_worthwhile(operator)]
+    if not worth:
+        return 0
+    values = {op.outputs[0]: _filled(graph, op) for op in region.computable if _is_filled(graph, op)}
+    left = [operator for operator in region.leading_to(worth) if operator.outputs[0] not in values]
     values |= _evaluate(graph, left, values) if left else {}
     done = [operator for operator in worth if all(name in values for name in operator.outputs if name)]
     for operator in done:
@@ -86,45 +91,69 @@ def _subgraph(graph: Graph, operators: Iterable[Operator]) -> Graph:
     return region
 
 
-def _worthwhile(graph: Graph, region: list[Operator], shapes: Shapes) -> list[Operator]:
-    """Those of a constant region that are worth computing."""
-    known, chosen = set(graph.initializers), []
-    for operator in region:
-        if known.issuperset(filter(None, operator.inputs)) and _is_worthwhile(graph, operator, shapes):
-            known.update(operator.outputs)
-            chosen.append(operator)
-    return chosen
+class _Region:
+    """Operators on constants alone: which of them may be computed, and what each is made of."""
 
+    def __init__(self, graph: Graph, operators: list[Operator]):
+        self.graph = graph
+        self.shapes = infer(_subgraph(graph, operators))
+        self.computable: list[Operator] = []
+        self._made_of = {name: frozenset([name]) for name in graph.initializers}
+        """By value: the initializers, integers and filled tensors behind it."""
+        for operator in operators:
+            sources = list(filter(None, operator.inputs))
+            if not self._made_of.keys() >= set(sources) or not self._is_computable(operator):
+                continue
+            self.computable.append(operator)
+            origins = frozenset().union(*(self._made_of[name] for name in sources))
+            for name in filter(None, operator.outputs):
+                self._made_of[name] = frozenset([name]) if self._is_free(operator, name) else origins
 
-def _is_worthwhile(graph: Graph, operator: Operator, shapes: Shapes) -> bool:
-    sizes = [_bytes(shapes, name) for name in operator.outputs if name]
-    if any(size is None for size in sizes):
-        return False
-    total = sum(size for size in sizes if size is not None)
-    if operator.is_a("ConstantOfShape"):
-        return True
-    if not any(_is_float(shapes, name) for name in operator.outputs if name):
-        return total <= _LARGEST
-    sources = dict.fromkeys(filter(None, operator.inputs))
-    if any(_is_matrix(shapes, name) and len(graph.uses(name)) > 1 for name in sources):
-        return False
-    return total <= sum(_bytes(shapes, name) or 0 for name in sources)
+    def is_worthwhile(self, operator: Operator) -> bool:
+        """Whether an operator's outputs may become initializers: few numbers, or no more than what they are made of."""
+        outputs = [name for name in operator.outputs if name]
+        if all(self._is_free(operator, name) or self._elements(name) <= _FEW for name in outputs):
+            return True
+        origins = frozenset().union(*(self._made_of[name] for name in operator.inputs if name))
+        return sum(map(self._bytes, outputs)) <= sum(map(self._bytes, origins))
 
+    def leading_to(self, chosen: list[Operator]) -> list[Operator]:
+        """These operators and those of the region that they depend on, in order."""
+        needed, found = {name for operator in chosen for name in operator.outputs}, []
+        for operator in reversed(self.computable):
+            if not needed.isdisjoint(operator.outputs):
+                needed.update(operator.inputs)
+                found.append(operator)
+        return found[::-1]
 
-def _bytes(shapes: Shapes, name: str) -> int | None:
-    shape = shapes.shape(name)
-    if shape is None or not shapes.elem_type(name):
-        return None
-    return math.prod(shape) * int(np.dtype(tensor_dtype_to_np_dtype(shapes.elem_type(name))).itemsize)
+    def _is_computable(self, operator: Operator) -> bool:
+        if any(self.shapes.shape(name) is None or not self.shapes.elem_type(name) for name in operator.outputs if name):
+            return False
+        if operator.is_a("ConstantOfShape"):
+            return True
+        sources = dict.fromkeys(filter(None, operator.inputs))
+        total = sum(self._bytes(name) for name in operator.outputs if name)
+        if not any(self._is_float(name) for name in operator.outputs if name):
+            return total <= _LARGEST
+        shared = any(self._is_matrix(name) and len(self.graph.uses(name)) > 1 for name in sources)
+        return not shared and total <= max(_LARGEST, sum(map(self._bytes, sources)))
 
+    def _is_free(self, operator: Operator, name: str) -> bool:
+        return operator.is_a("ConstantOfShape") or not self._is_float(name)
 
-def _is_float(shapes: Shapes, name: str) -> bool:
-    kind = tensor_dtype_to_np_dtype(shapes.elem_type(name))
-    return bool(np.dtype(kind).kind not in "iubO")
+    def _elements(self, name: str) -> int:
+        return math.prod(self.shapes.shape(name) or ())
 
+    def _bytes(self, name: str) -> int:
+        kind = self.shapes.elem_type(name)
+        return self._elements(name) * int(np.dtype(tensor_dtype_to_np_dtype(kind)).itemsize) if kind else 0
 
-def _is_matrix(shapes: Shapes, name: str) -> bool:
-    return len(shapes.shape(name) or ()) >= 2 and _is_float(shapes, name)
+    def _is_float(self, name: str) -> bool:
+        kind = tensor_dtype_to_np_dtype(self.shapes.elem_type(name))
+        return bool(np.dtype(kind).kind not in "iubO")
+
+    def _is_matrix(self, name: str) -> bool:
+        return len(self.shapes.shape(name) or ()) >= 2 and self._is_float(name)
 
 
 def _is_filled(graph: Graph, operator: Operator) -> bool:

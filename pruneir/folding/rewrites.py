@@ -12,8 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from pruneir.folding.arithmetic import view_target
+from pruneir.folding.broadcasts import drop_expand
 from pruneir.folding.edit import bypass, define, only_user
+from pruneir.folding.resizes import drop_resize, fold_sizes
+from pruneir.folding.shuffles import VIEWS, gather_shuffle
 from pruneir.folding.sizes import Samples
+from pruneir.folding.strided import view_strided
 from pruneir.folding.transposes import join_transposes, lift_transpose, merge_transposes
 from pruneir.graph import Graph, Operator
 
@@ -86,7 +90,7 @@ def merge_views(graph: Graph, samples: Samples, operator: Operator) -> tuple[str
     """view(view(x)) -> x where the shape is x's again, else Reshape(x, target) if one of the two is a Reshape."""
     middle = operator.inputs[0]
     before = graph.producer(middle)
-    if before is None or not before.is_a(*_VIEWS) or only_user(graph, middle) is not operator:
+    if before is None or not before.is_a(*VIEWS) or only_user(graph, middle) is not operator:
         return ()
     source, result = before.inputs[0], operator.outputs[0]
     if samples.same(source, result):
@@ -134,9 +138,13 @@ def _is_used(graph: Graph, name: str) -> bool:
 
 _UNBOUNDED = 1 << 16
 """No tensor has as many axes; exporters write larger numbers for "to the end"."""
-_VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _NOTHING = "operators that did nothing"
 _TRANSPOSES = "Transposes merged or moved"
+_VIEW_RULES: list[tuple[str, Rule]] = [
+    (_NOTHING, drop_view),
+    ("views merged", merge_views),
+    ("shuffles made Gathers", gather_shuffle),
+]
 _RULES: dict[str, list[tuple[str, Rule]]] = {
     "Identity": [(_NOTHING, drop_identity)],
     "Dropout": [(_NOTHING, drop_dropout)],
@@ -144,10 +152,11 @@ _RULES: dict[str, list[tuple[str, Rule]]] = {
     "Pad": [(_NOTHING, drop_pad)],
     "Tile": [(_NOTHING, drop_tile)],
     "Slice": [(_NOTHING, drop_slice), ("Shapes narrowed", narrow_shape)],
-    "Gather": [("Shapes narrowed", narrow_shape)],
-    "Expand": [(_NOTHING, drop_view)],
+    "Gather": [("Shapes narrowed", narrow_shape), ("strided views made Reshapes", view_strided)],
+    "Expand": [(_NOTHING, drop_view), ("Expands left to their readers", drop_expand)],
+    "Resize": [(_NOTHING, drop_resize), ("sizes of Resizes made constant", fold_sizes)],
     "Transpose": [(_TRANSPOSES, merge_transposes), (_TRANSPOSES, lift_transpose)],
-    **{kind: [(_NOTHING, drop_view), ("views merged", merge_views)] for kind in _VIEWS},
+    **dict.fromkeys(VIEWS, _VIEW_RULES),
     **{kind: [(_NOTHING, drop_identity), (_TRANSPOSES, join_transposes)] for kind in ("Concat", "Sum", "Max", "Min")},
     **{kind: [(_TRANSPOSES, join_transposes)] for kind in ("Add", "Sub", "Mul", "Div", "Pow")},
     "Mean": [(_NOTHING, drop_identity)],

@@ -35,7 +35,7 @@ def merge_transposes(graph: Graph, samples: Samples, operator: Operator) -> tupl
 
 
 def lift_transpose(graph: Graph, samples: Samples, operator: Operator) -> tuple[str, ...]:
-    """T(f(g(T(x, p))), q) -> f(g(T(x, p[q]))), for f and g that nothing else reads."""
+    """T(f(g(T(x, p))), q) -> f(g(T(x, p[q]))), for f and g that nothing else reads; a Gather of one axis may be one."""
     perm = permutation(samples, operator)
     chain: list[tuple[Operator, int]] = []
     value, reader = operator.inputs[0], operator
@@ -52,11 +52,11 @@ def lift_transpose(graph: Graph, samples: Samples, operator: Operator) -> tuple[
         value, reader = producer.inputs[slot], producer
     if not chain:
         return ()
-    return _push_through(graph, samples, operator, chain)
+    return _push_through(graph, samples, operator, chain, perm)
 
 
 def _push_through(
-    graph: Graph, samples: Samples, operator: Operator, chain: list[tuple[Operator, int]]
+    graph: Graph, samples: Samples, operator: Operator, chain: list[tuple[Operator, int]], perm: tuple[int, ...]
 ) -> tuple[str, ...]:
     """T(f(x)) -> f(T(x)), along a chain that is listed from below."""
     result = operator.outputs[0]
@@ -65,7 +65,7 @@ def _push_through(
     lifted = [operator.with_(inputs=(last.inputs[slot],), outputs=(current,))]
     for index, (member, slot) in reversed(list(enumerate(chain))):
         name = samples.fresh_name(graph, f"{member.outputs[0]}.transposed") if index else result
-        lifted.append(member.with_input(slot, current).with_(outputs=(name,)))
+        lifted.append(_facing(member, perm).with_input(slot, current).with_(outputs=(name,)))
         current = name
     graph.replace(operator, *lifted)
     for member, _ in chain:
@@ -101,9 +101,22 @@ def permutation(samples: Samples, operator: Operator) -> tuple[int, ...] | None:
     return None if rank is None else tuple(reversed(range(rank)))
 
 
+def _reorders(graph: Graph, operator: Operator) -> bool:
+    """Whether an operator is a Gather that takes positions of one axis, and keeps the axis."""
+    indices = graph.initializers.get(operator.inputs[1]) if operator.is_a("Gather") else None
+    return indices is not None and indices.ndim == 1
+
+
+def _facing(operator: Operator, perm: tuple[int, ...]) -> Operator:
+    """What does the same to a transposed tensor."""
+    if not operator.is_a("Gather"):
+        return operator
+    return operator.with_attributes(axis=perm.index(operator.attribute("axis", 0) % len(perm)))
+
+
 def _operand(graph: Graph, operator: Operator, rank: int) -> int | None:
-    """The slot of the tensor that an operator works on element by element, if its other operands are single numbers."""
-    if operator.is_a(*_UNARY):
+    """The slot of the tensor whose axes an operator keeps apart: its other operands are single numbers, or indices."""
+    if operator.is_a(*_UNARY) or _reorders(graph, operator):
         return 0
     if not operator.is_a(*_BINARY) or len(operator.inputs) != 2:
         return None

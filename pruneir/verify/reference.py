@@ -32,6 +32,8 @@ Held = Mapping[tuple[Operator, int, int], np.ndarray]
 """The constants that removed channels are held at: an array as long as the axis, by operator, input slot and axis."""
 
 _TO_ONE = ("divisor", "exponent", "variance")
+_INTEGERS = ("in", "out", "quantized")
+"""Roles in which integers stand for weights; in all others they are indices, sizes or zero points."""
 
 
 def masked(coupling: Coupling, dead: np.ndarray) -> Graph:
@@ -47,7 +49,7 @@ def masked(coupling: Coupling, dead: np.ndarray) -> Graph:
         by_name[use.name].append(use)
     for name, uses in by_name.items():
         array = coupling.graph.constant(name)
-        if array is not None and (is_float(array.dtype) or any("quantized" in use.roles.values() for use in uses)):
+        if array is not None:
             masking.mask(name, array, uses)
     return over_kept(coupling, masking.cut, masking.finish())
 
@@ -109,23 +111,24 @@ class _Masking:
         """The array as this use reads it; itself where nothing goes."""
         result = array
         for axis, labels in enumerate(use.labels):
-            if self.cut.touches(labels):
+            if self.cut.touches(labels) and (is_float(array.dtype) or use.roles.get(axis) in _INTEGERS):
                 result = result.copy() if result is array else result
                 gone = (slice(None),) * axis + (~self.cut.mask(labels),)
-                if use.roles.get(axis) == "quantized":
-                    result[gone] = np.broadcast_to(self._zero_point(use, array.ndim), array.shape)[gone]
-                else:
+                if is_float(array.dtype):
                     result[gone] = 1 if use.roles.get(axis) in _TO_ONE else 0
+                else:
+                    result[gone] = np.broadcast_to(self._zero_point(use, array.ndim), array.shape)[gone]
         return result
 
     def _zero_point(self, use: Use, rank: int) -> np.ndarray:
-        """The integers that stand for zero, as they broadcast against a quantized constant."""
-        operator = use.operator
-        point = self.graph.constant(operator.inputs[2]) if len(operator.inputs) > 2 else None
-        if point is None or point.ndim != 1:
-            return np.zeros(()) if point is None else point
+        """The integers that stand for zero, as they broadcast against the weights: two inputs further on, if anywhere."""
+        operator, slot = use.operator, use.slot + 2
+        name = operator.inputs[slot] if slot < len(operator.inputs) else ""
+        point = self.graph.constant(name) if name else None
+        if point is None or point.ndim != 1 or point.size == 1:
+            return np.zeros(()) if point is None else point.reshape(())
         lengths = [1] * rank
-        lengths[operator.attribute("axis", 1)] = -1
+        lengths[operator.attribute("axis", 0 if "Conv" in operator.type else -1)] = -1
         return point.reshape(lengths)
 
     def _define(self, name: str, array: np.ndarray) -> None:

@@ -19,7 +19,8 @@ _RANKING = ("ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "TopK
 _LAYOUT = ("Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _PICKING = ("Compress", "Expand", "Gather", "GatherElements", "GatherND", "OneHot", "Split", "Tile")
 _ARITHMETIC = ("Add", "And", "Cast", "Div", "Mod", "Mul", "Not", "Or", "ScatterElements", "ScatterND", "Sub", "Where")
-_FOLLOWING = (*_LAYOUT, *_PICKING, *_ARITHMETIC)
+_COUNTING = ("ConstantOfShape", "If", "Loop", "ReduceProd", "Shape", "Size")
+_FOLLOWING = (*_LAYOUT, *_PICKING, *_ARITHMETIC, *_COUNTING)
 _BOUNDS = {
     "HardSigmoid": (0.0, 1.0),
     "Sigmoid": (0.0, 1.0),
@@ -61,14 +62,18 @@ class StandIns:
         """The stand-ins of every value that a ranking operator runs into through operators that only hand it on."""
         found: dict[str, tuple[str, ...]] = {}
         for operator in self.graph.operators:
-            if operator.is_a(*_RANKING) or (operator.is_a(*_FOLLOWING) and any(n in found for n in operator.inputs)):
+            if operator.is_a(*_RANKING) or (operator.is_a(*_FOLLOWING) and any(n in found for n in _reads(operator))):
                 behind = self._behind(operator, found)
                 found |= {name: behind for name in operator.outputs if behind}
         return found
 
     def _behind(self, operator: Operator, found: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-        names = (each for name in operator.inputs for each in found.get(name, (name,)))
+        names = (each for name in _reads(operator) for each in found.get(name, (name,)))
         return self._varying(names)
+
+
+def _reads(operator: Operator) -> tuple[str, ...]:
+    return (*operator.inputs, *operator.captures)
 
 
 def _downstream(graph: Graph) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,48 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruneir.graph import Graph, check, parse, text
+from pruneir.graph import check, parse, text
 from pruneir.onnx_io import load, session, to_model
 from pruneir.passes.fold import Fold
-from pruneir.pipeline.passes import Context, Result
+from pruneir.pipeline.passes import Context
+from support.folding import assert_equal, assert_left, fold, outputs
 
 MODELS = Path(__file__).parents[2] / "models"
-SIZES: list[dict[str, int]] = [{}, {"N": 1, "H": 7, "W": 5}, {"N": 3, "H": 6, "W": 9}]
-"""Sizes of symbols; 2 where not named."""
-
-
-def fold(graph: Graph) -> Result:
-    before = text(graph)
-    result: Result = Fold().run(graph, Context(graph))
-    assert text(graph) == before, "the graph given is not changed"
-    check(result.graph)
-    assert (result.graph.data_inputs, result.graph.outputs) == (graph.data_inputs, graph.outputs)
-    for name in (*graph.data_inputs, *graph.outputs):
-        assert result.graph.type_of(name) == graph.type_of(name)
-    return result
-
-
-def outputs(graph: Graph, sizes: Mapping[str, int], like: Graph | None = None) -> list[np.ndarray]:
-    random = np.random.default_rng(0)
-    feeds = {}
-    for name in graph.data_inputs:
-        kind = (like or graph).type_of(name)
-        assert kind is not None
-        assert kind.shape is not None
-        shape = [dim if isinstance(dim, int) and dim >= 0 else sizes.get(str(dim), 2) for dim in kind.shape]
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        feeds[name] = (random.standard_normal(shape) if dtype.kind != "i" else random.integers(0, 3, shape)).astype(
-            dtype
-        )
-    return list(session(graph, threads=1, optimize="none").run(None, feeds))
-
-
-def assert_equal(a: Graph, b: Graph, sizes: Mapping[str, int]) -> None:
-    for x, y in zip(outputs(a, sizes), outputs(b, sizes, like=a), strict=True):
-        assert x.dtype == y.dtype
-        np.testing.assert_allclose(y, x, rtol=1e-6, atol=1e-7)
-
-
 CASES = {
     "constants": ("x[N,4] -> y { c = Constant(value=tensor[4]); y = Add(x, c) }", "Add"),
     "constant put out": ("x[N,4] -> y, c { c = Constant(value=tensor[4]); y = Add(x, c) }", "Add Constant"),
@@ -72,8 +36,34 @@ CASES = {
         "MatMul MatMul",
     ),
     "result larger": (
-        "x[N,4] -> y { e = Expand(v[4], {64,4}); m = MatMul(x, w[4,64]); y = MatMul(m, e) }",
+        "x[N,4] -> y { e = Expand(v[4], {2048,4}); m = MatMul(x, w[4,2048]); y = MatMul(m, e) }",
         "Expand MatMul MatMul",
+    ),
+    "result larger, but small": (
+        "x[N,4] -> y { e = Expand(v[4], {64,4}); m = MatMul(x, w[4,64]); y = MatMul(m, e) }",
+        "MatMul MatMul",
+    ),
+    "scattered into a bias": (
+        "opset 16; x[N,4,8] -> y { e = Expand({0.0}:f32, {8}); i[8,1]{0,1,2,3,4,5,6,7}; b = ScatterND(bias[24], i, e);"
+        " m = MatMul(x, w[8,24]); a = Add(m, b); y = MatMul(a, v[24,3]) }",
+        "Add MatMul MatMul",
+    ),
+    "larger in between": (
+        "x[N,8] -> y { e = Expand(v[8], {1024,8}); f = Sqrt(e); r = ReduceSum(f, {0}, keepdims=0); y = Add(x, r) }",
+        "Add",
+    ),
+    "larger in between, and read": (
+        "x[N,1] -> y { e = Expand(v[1], {8192}); r = ReduceMean(e, keepdims=0); a = Mul(x, e); y = Add(a, r) }",
+        "Add Expand Mul",
+    ),
+    "larger in between, and tied": (
+        "x[N,1024] -> y { e = Expand(v[8], {1024,8}); r = ReduceSum(e, {0}); m = MatMul(x, e); y = Add(m, r) }",
+        "Add Expand MatMul ReduceSum",
+    ),
+    "dequantized in between": (
+        "opset 16; x[N,4] -> y { d = DequantizeLinear(q[4]:i8, 0.5, 0:i8); b = ScatterND(w[4], i[4,1]{0,1,2,3}, d);"
+        " y = Add(x, b) }",
+        "Add DequantizeLinear ScatterND",
     ),
     "dequantized weight": (
         "opset 13; x[N,4] -> y { w = DequantizeLinear(q[4,3]:i8, 0.5, 0:i8); y = MatMul(x, w) }",
@@ -217,14 +207,7 @@ CASES = {
 
 @pytest.mark.parametrize(("source", "left"), CASES.values(), ids=CASES)
 def test_what_is_left(source: str, left: str) -> None:
-    graph = parse(source)
-    result = fold(graph)
-    assert " ".join(sorted(operator.type for operator in result.graph.operators)) == left, text(result.graph)
-    for sizes in SIZES:
-        assert_equal(graph, result.graph, sizes)
-    again = fold(result.graph)
-    assert text(again.graph) == text(result.graph), "a second time finds nothing"
-    assert again.notes == ("nothing to fold",)
+    assert_left(source, left)
 
 
 @pytest.mark.parametrize("opset", [13, 17])
