@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class PruneirError(Exception):
@@ -17,12 +17,15 @@ class Refusal:
     node    the operator, tensor or group that is the reason
     reason  what about it, in one sentence
     remedy  what would unlock it; empty if nothing does
+    channels, holds   how many channels stay for it, and those of which operators, where that is known
     """
 
     code: str
     node: str
     reason: str
     remedy: str = ""
+    channels: int = field(default=0, compare=False)
+    holds: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return " ".join(filter(None, (f"{self.reason}.", f"{self.remedy}." if self.remedy else "", f"[{self.code}]")))

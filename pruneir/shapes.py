@@ -218,10 +218,11 @@ class _Walk:
             return None
         if self._elements(operator) > _SMALL:
             return None
-        attributes = tuple(sorted(operator.attributes.items(), key=lambda item: item[0]))
+        attributes = tuple(
+            (key, _Content.of(value) if isinstance(value, np.ndarray) else value)
+            for key, value in sorted(operator.attributes.items())
+        )
         inputs = tuple(_Content.of(self.found.values[name]) if name else None for name in operator.inputs)
-        if any(isinstance(value, np.ndarray) for _, value in attributes):
-            return None
         return _computed(operator.type, attributes, inputs, len(operator.outputs), self.graph.opset())
 
     def _check_elements(self, operator: Operator) -> None:
@@ -357,7 +358,8 @@ def _computed(
 ) -> list[np.ndarray] | None:
     """What an operator makes of known inputs, by the reference implementation; exporters repeat such chains a lot."""
     names = tuple("" if content is None else f"x{slot}" for slot, content in enumerate(inputs))
-    node = _node(Operator(kind, names, tuple(f"y{i}" for i in range(outputs)), dict(attributes)))
+    given = {key: value.array() if isinstance(value, _Content) else value for key, value in attributes}
+    node = _node(Operator(kind, names, tuple(f"y{i}" for i in range(outputs)), given))
     feeds = {name: content.array() for name, content in zip(names, inputs, strict=True) if content is not None}
     with contextlib.suppress(Exception):  # what the reference cannot evaluate is merely not known
         return [np.asarray(out) for out in ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds)]

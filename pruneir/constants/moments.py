@@ -12,15 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
-from onnx.reference import ReferenceEvaluator
 
+from pruneir.constants.functions import Functions
 from pruneir.constants.linear import linear
 from pruneir.coupling import Coupling
 from pruneir.coupling.generators import Ids
 from pruneir.graph import Operator
-from pruneir.onnx_io.model import fill_node
-from pruneir.onnx_io.tensors import embed
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -59,7 +56,10 @@ def estimate(coupling: Coupling) -> dict[str, Moments]:
 class _Estimate:
     coupling: Coupling
     known: dict[str, Moments] = field(default_factory=dict)
-    functions: dict[tuple[object, ...], ReferenceEvaluator] = field(default_factory=dict)
+    functions: Functions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.functions = Functions(self.coupling.graph.opset())
 
     def run(self) -> dict[str, Moments]:
         handlers: dict[str, Callable[[Operator], Moments | None]] = {"Concat": self._concat, "Mul": self._product}
@@ -113,7 +113,7 @@ class _Estimate:
         operands = [self._along(operator, slot, x.axis) for slot in range(1, len(operator.inputs))]
         if any(operand is None for operand in operands):
             return None
-        values = self._evaluate(operator, [points, *operands])  # type: ignore[list-item]
+        values = self.functions.of(operator, [points, *operands])  # type: ignore[list-item]
         mean = _WEIGHTS @ values
         return Moments(x.axis, mean, np.where(x.variance == 0, 0, _WEIGHTS @ (values - mean) ** 2))
 
@@ -213,20 +213,6 @@ class _Estimate:
         if found is None or found.variance.any() or found.axis not in (-1, axis):
             return None
         return found.mean if found.axis == axis else found.mean.reshape(())
-
-    def _evaluate(self, operator: Operator, operands: list[np.ndarray]) -> np.ndarray:
-        """The function itself, by the reference implementation, on float64 points `[nodes, n]`."""
-        attributes = tuple(sorted((k, str(v)) for k, v in operator.attributes.items()))
-        absent = tuple(not name for name in operator.inputs)
-        key = (operator.type, attributes, absent)
-        if key not in self.functions:
-            node = onnx.NodeProto()
-            names = tuple("" if gone else f"x{i}" for i, gone in enumerate(absent))
-            fill_node(node, operator.with_(inputs=names, outputs=("y",), extras=None), embed)
-            self.functions[key] = ReferenceEvaluator(node, opsets={"": self.coupling.graph.opset()})
-        feeds = {f"x{i}": np.asarray(x) for i, x in enumerate(operands) if not absent[i]}
-        values = self.functions[key].run(None, feeds)
-        return np.asarray(next(iter(values)), np.float64)
 
 
 def _keys(rows: Ids) -> Ids:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnx
 
 from pruneir.coupling import labels as lab
 from pruneir.coupling import rules as _rules  # noqa: F401  (fills the table of rules)
 from pruneir.coupling.generators import Generators
 from pruneir.coupling.labels import Labels
 from pruneir.coupling.rule import RULES, Cut, Edit, MacTerm, Op, Reading, Refused, State, Tensor, locked
+from pruneir.coupling.words import INTERFACE
 from pruneir.errors import Refusal
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes, infer
@@ -63,9 +65,36 @@ def trace(graph: Graph, shapes: Shapes | None = None, **options: bool) -> Traced
         if not operator.is_a("Constant"):
             engine.visit(operator)
     for name in graph.outputs:
-        engine.lock_value(name, Refusal("PIR001", name, "it is a graph output, and its shape is part of the interface"))
+        remedy = _DROP if graph.users(name) else ""
+        engine.lock_value(name, Refusal("PIR001", name, INTERFACE.format("output"), remedy))
     engine.tie_shared()
+    engine.lock_whole_axes()
     return traced
+
+
+_DROP = "If nobody needs it, drop it from the graph's outputs"
+_REGISTER = "Prune around it, or register a rule for it"
+
+
+class _ShapeUnknown(Refused):
+    """An operator around which a shape is not known, for want of that of some value before it."""
+
+    def __init__(self, value: str):
+        remedy = f"Declare the shape of '{value}' in the file, or fix sizes with --input-shape"
+        super().__init__(f"shapes are not known from '{value}' on", remedy, "PIR007")
+        self.value = value
+
+    def words(self, kind: str) -> str:
+        """The reason, the same for all operators behind that value."""
+        return self.reason
+
+
+def _no_rule(operator: Operator) -> Refused:
+    bodies = [value for value in operator.attributes.values() if isinstance(value, onnx.AttributeProto)]
+    if any(body.HasField("g") or body.graphs for body in bodies):
+        return Refused("runs a subgraph, which is not looked into", "", "PIR006")
+    where = f"of domain '{operator.domain}' " if operator.domain else ""
+    return Refused(f"{where}has no coupling rule", _REGISTER, "PIR002")
 
 
 class _Engine:
@@ -75,26 +104,28 @@ class _Engine:
         self.options = options
         self.opsets: dict[str, int] = {}
         self.constants = constants(traced.graph)
+        self.lost: dict[str, str] = {}
+        """The first value without a known shape, by value that has none because of it."""
 
     def admit(self, name: str) -> None:
         """A graph input: every axis stays, since the caller feeds it."""
         shape = self.shapes.shape(name)
         if shape is not None:
-            reason = Refusal("PIR001", name, "it is a graph input, and its shape is part of the interface")
+            reason = Refusal("PIR001", name, INTERFACE.format("input"))
             self.traced.values[name] = State([locked(self.generators, n, reason) for n in shape], [False] * len(shape))
 
     def visit(self, operator: Operator) -> None:
         """Let the operator's rule speak, then lock what it left out."""
         op = Op(operator, self.generators, self._opset(operator.domain), self.options, self._read_positions)
         rule = RULES.get(("" if operator.domain == "ai.onnx" else operator.domain, operator.type))
+        self.generators.at = operator.label
         for name in operator.captures:
             self.lock_value(name, Refusal("PIR006", operator.label, f"a subgraph of {operator.type} reads '{name}'"))
         try:
             op.inputs = [self._input(op, name) for name in operator.inputs]
-            op.outputs = [self._output(op, name) for name in operator.outputs]
             if rule is None:
-                where = f" of domain '{operator.domain}'" if operator.domain else ""
-                raise Refused(f"has no coupling rule{where}", "Prune around it, or register a rule for it")
+                raise _no_rule(operator)
+            op.outputs = [self._output(op, name) for name in operator.outputs]
             rule(op)
         except Refused as refused:
             self._refuse(op, refused)
@@ -114,11 +145,23 @@ class _Engine:
         by_name: dict[str, list[Use]] = defaultdict(list)
         for use in self.traced.uses:
             by_name[use.name].append(use)
-        for uses in by_name.values():
+        for name, uses in by_name.items():
+            self.generators.at = name
             for use in uses[1:] if len(uses[0].labels) > 1 else ():
                 for one, other in zip(uses[0].labels, use.labels, strict=True):
-                    if one is not other and not (one.is_data and other.is_data):
-                        self.generators.tie(*lab.aligned(one, other))
+                    lab.tie(self.generators, one, other)
+
+    def lock_whole_axes(self) -> None:
+        """A class that is all of some axis stays: without it nothing of the axis would be left."""
+        axes = {id(labels): (use.operator.label, labels) for use in self.traced.uses for labels in use.labels}
+        for name, state in self.traced.values.items():
+            axes |= {id(known): (name, known) for known in state.labels if known is not None}
+        for self.generators.at, labels in axes.values():
+            if len(labels) > 1 and not labels.is_data:
+                rows = self.generators.leaves(labels.base)
+                whole = rows[:1, (rows == rows[0]).all(axis=0)]
+                if whole.size and not self.generators.locked(whole).all():
+                    self.generators.lock(whole, lab.ALONE)
 
     # Inside
 
@@ -145,7 +188,7 @@ class _Engine:
         else:
             known = self.shapes.shape(name)
             if known is None or name not in self.traced.values:
-                raise Refused(f"reads '{name}', whose shape is not known", "Give --input-shape")
+                raise _ShapeUnknown(self.lost.get(name, name))
             shape, state = known, self.traced.values[name]
         return Tensor(op, name, shape, state, constant, self.shapes.value(name))
 
@@ -156,13 +199,13 @@ class _Engine:
         if shape is None and not self.graph.users(name) and name not in self.graph.outputs:
             return None
         if shape is None:
-            raise Refused(f"defines '{name}', whose shape is not known", "Give --input-shape")
+            raise _ShapeUnknown(next((self.lost[n] for n in op.operator.inputs if n in self.lost), name))
         state = State([None] * len(shape), [False] * len(shape))
         return Tensor(op, name, shape, state, False, self.shapes.value(name))
 
     def _refuse(self, op: Op, refused: Refused) -> None:
         """Lock everything around an operator that was not understood."""
-        refusal = Refusal("PIR002", op.operator.label, f"{op.type} {refused.reason}", refused.remedy)
+        refusal = Refusal(refused.code, op.operator.label, refused.words(op.type), refused.remedy)
         self.traced.refusals.append(refusal)
         op.edits.clear()
         op.mac_terms.clear()
@@ -176,6 +219,8 @@ class _Engine:
             if shape is not None:
                 kept_out: list[Labels | None] = [locked(self.generators, n, refusal) for n in shape]
                 self.traced.values[name] = State(kept_out, [False] * len(shape))
+            else:
+                self.lost[name] = refused.value if isinstance(refused, _ShapeUnknown) else name
         op.inputs, op.outputs = [], []
 
     def _use_whole(self, operator: Operator, slot: int, name: str, refusal: Refusal) -> None:

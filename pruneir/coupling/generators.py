@@ -16,6 +16,8 @@ Everything is numpy over whole axes; no loop runs over positions.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +27,8 @@ Ids = npt.NDArray[np.int64]
 
 NEVER = 0
 _FREE = -1
+MEETS_DATA = Refusal("PIR017", "", "these channels meet positions that hold data here, and those always stay")
+_DATA = Refusal("PIR017", "", "these positions stand beside padding or other data, which always stays")
 _UNMATCHED = Refusal("PIR004", "", "two ways of splitting the same channels into blocks meet here")
 
 
@@ -37,9 +41,13 @@ class Generators:
         self._right: Ids = np.zeros(1024, np.int64)
         self._reason: Ids = np.full(1024, _FREE, np.int64)
         self._count = 1
-        self.reasons: list[Refusal] = [Refusal("PIR000", "", "this axis carries data, not channels")]
+        self.reasons: list[Refusal] = [_DATA]
         self.locks: list[tuple[Ids, int]] = []
         """Every lock as it was asked for: generators and the index of the reason."""
+        self.met: list[tuple[Ids, int]] = []
+        """Generators that became one with generator 0, and the index of the reason."""
+        self.at = ""
+        """What is being read: the node of reasons that name none."""
         self._reason[NEVER] = 0
 
     def __len__(self) -> int:
@@ -71,6 +79,11 @@ class Generators:
 
     def leaves(self, rows: Ids) -> Ids:
         """The rows in terms of roots that nothing stands in for, without factors that say nothing."""
+        rows = self.factors(rows)
+        return self._tidy(rows) if rows.shape[1] > 1 else rows
+
+    def factors(self, rows: Ids) -> Ids:
+        """The rows in terms of roots that nothing stands in for, every factor of them."""
         rows = self.roots(rows)
         while (standing := self._left[rows] > 0).any():
             columns = []
@@ -81,7 +94,7 @@ class Generators:
                 else:
                     columns.append(column)
             rows = self.roots(np.stack(columns, axis=1))
-        return self._tidy(rows) if rows.shape[1] > 1 else rows
+        return rows
 
     def locked(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Which leaf roots may never die."""
@@ -96,13 +109,14 @@ class Generators:
 
     def lock(self, rows: Ids, reason: Refusal) -> None:
         """These positions must stay."""
-        if not self.reasons or self.reasons[-1] != reason:
-            self.reasons.append(reason)
-        self._lock(self.leaves(rows), len(self.reasons) - 1)
+        self._lock(self.leaves(rows), self._index(reason))
 
     def unite(self, a: Ids, b: Ids) -> None:
         """Two lists of leaf generators, pair by pair one class."""
         first, second = self.roots(a), self.roots(b)
+        never = (first == NEVER) != (second == NEVER)
+        if never.any():
+            self.met.append((np.maximum(first, second)[never], self._index(MEETS_DATA)))
         one, other = first, second
         while (differ := one != other).any():
             high = np.maximum(one[differ], other[differ])
@@ -169,10 +183,18 @@ class Generators:
 
     # Inside
 
+    def _index(self, reason: Refusal) -> int:
+        """Where a reason stands among all; one that names no node gets the one that is being read."""
+        reason = reason if reason.node else replace(reason, node=self.at)
+        if self.reasons[-1] != reason:
+            self.reasons.append(reason)
+        return len(self.reasons) - 1
+
     def _lock(self, leaves: Ids, index: int) -> None:
         ids = np.unique(leaves)
         ids = ids[ids > NEVER]
-        self.locks.append((ids, index))
+        if len(ids):
+            self.locks.append((ids, index))
         self._reason[ids[self._reason[ids] == _FREE]] = index
 
     def _never(self, columns: list[Ids]) -> None:

@@ -161,7 +161,7 @@ class _Gathering:
         return found
 
     def _is_parameter(self, member: Member) -> bool:
-        """Whether a constant holds parameters; wide integers are indices, sizes and masks, which follow others' channels."""
+        """Whether a constant holds parameters; wide integers are indices, sizes and masks."""
         array = self.graph.constant(member.use.name)
         return array is not None and (array.dtype.kind not in "iub" or array.dtype.itemsize == 1)
 

@@ -12,10 +12,10 @@ from math import gcd, prod
 
 import numpy as np
 
-from pruneir.coupling.generators import NEVER, Generators, Ids
+from pruneir.coupling.generators import MEETS_DATA, NEVER, Generators, Ids
 from pruneir.errors import Refusal
 
-_ALONE = Refusal("PIR005", "", "it is the only channel of its axis")
+ALONE = Refusal("PIR005", "", "all of an axis is a single channel here, and one stays")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +75,18 @@ def aligned(a: Labels, b: Labels) -> tuple[Ids, Ids]:
     return tuple(Labels(x.base, x.inner // inner, x.outer // outer).rows() for x in (a, b))  # type: ignore[return-value]
 
 
+def tie(generators: Generators, a: Labels, b: Labels) -> None:
+    """Position i of one axis dies exactly when position i of the other does; what faces data alone stays."""
+    if a is b or (a.is_data and b.is_data):
+        return
+    if a.is_data or b.is_data:
+        rows = (b if a.is_data else a).base
+        if not generators.locked(generators.leaves(rows)).all():
+            generators.lock(rows, MEETS_DATA)
+    else:
+        generators.tie(*aligned(a, b))
+
+
 def merge(axes: Sequence[Labels]) -> Labels:
     """The labels of axes merged into one, row-major: position (i, j) carries those of i and of j."""
     factors = [f for axis in axes for f in _factors(axis) if f[0] > 1 or f[1] is not None]
@@ -104,8 +116,8 @@ def reshape(generators: Generators, axes: Sequence[Labels], sizes: Sequence[int]
     for size, base in (factor for axis in axes for factor in _factors(axis)):
         if size > 1:
             factors.append((size, base))
-        elif base is not None:
-            generators.lock(base, _ALONE)
+        elif base is not None and not generators.locked(generators.leaves(base)).all():
+            generators.lock(base, ALONE)
     parts: list[Labels] = []
     start = 0
     position = 0

@@ -16,6 +16,7 @@ import numpy as np
 from pruneir.coupling import labels as lab
 from pruneir.coupling.generators import Generators, Ids
 from pruneir.coupling.labels import Labels
+from pruneir.coupling.words import FOLD, PRODUCT
 from pruneir.errors import Refusal
 from pruneir.graph import Operator
 
@@ -244,7 +245,7 @@ class Op:
         if tensor is None:
             return default
         if tensor.value is None:
-            raise Refused(f"its {name} is computed at run time", "Run the pass `fold` first, or fix --input-shape")
+            raise Refused(f"has {name} that are computed at run time", FOLD, "PIR008")
         return np.atleast_1d(tensor.value).tolist()
 
     def can_die(self, labels: Labels) -> bool:
@@ -282,8 +283,7 @@ class Op:
 
     def generators_tie(self, a: Labels, b: Labels) -> None:
         """Tie two axes' labels."""
-        if a is not b and not (a.is_data and b.is_data):
-            self.generators.tie(*lab.aligned(a, b))
+        lab.tie(self.generators, a, b)
 
     def produce(self, out: Axis, *constants: Axis | None) -> None:
         """Output positions come from a weight's: with the weight masked they are zero."""
@@ -295,7 +295,11 @@ class Op:
         self.tie(a, b, role="in")
         self.summed += [a, b]
         if not (a.zero or b.zero):
-            self.lock(a, reason="it multiplies two activations, neither of which is zero where a channel was removed")
+            self.lock(
+                a,
+                reason=PRODUCT,
+                code="PIR012",
+            )
 
     def move(self, out: Axis, labels: Labels, *sources: Axis) -> None:
         """An output axis is made of input positions, moved or repeated; `labels` says which."""
@@ -316,10 +320,10 @@ class Op:
 
     def normalizes(self, labels: Labels) -> bool:
         """Statistics are taken over these positions: whether they must stay, which the option `cut_norms` lifts."""
-        if not self.can_die(labels):
+        if self.options.get("cut_norms", False):
+            self.opened |= self.can_die(labels)
             return False
-        self.opened |= self.options.get("cut_norms", False)
-        return not self.options.get("cut_norms", False)
+        return not labels.is_data
 
     def hold(self, labels: Labels, reason: str, remedy: str = "", code: str = "PIR003") -> None:
         """Lock labels that no axis has on its own."""
@@ -351,9 +355,13 @@ class Op:
 class Refused(Exception):
     """A rule does not understand this use of its operator: everything that it touches stays."""
 
-    def __init__(self, reason: str, remedy: str = ""):
+    def __init__(self, reason: str, remedy: str = "", code: str = "PIR016"):
         super().__init__(reason)
-        self.reason, self.remedy = reason, remedy
+        self.reason, self.remedy, self.code = reason, remedy, code
+
+    def words(self, kind: str) -> str:
+        """The reason as a sentence about an operator of that type."""
+        return f"{kind} {self.reason}"
 
 
 Rule = Callable[[Op], None]

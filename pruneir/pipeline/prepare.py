@@ -26,6 +26,6 @@ def folded(graph: Graph) -> Graph:
     return registry.get("fold")().run(graph, Context(graph)).graph
 
 
-def prepared(graph: Graph, *, fold: bool = True) -> Coupling:
-    """The coupling that the first pass of a chain would see."""
-    return couple(folded(graph) if fold else graph)
+def prepared(graph: Graph, *, fold: bool = True, **options: bool) -> Coupling:
+    """The coupling that the first pass of a chain would see; `options` as for `couple`."""
+    return couple(folded(graph) if fold else graph, None, **options)

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from pruneir.constants import Held, absorb, estimate, held_constants
 from pruneir.cost import MacCounter, macs_by_operator
 from pruneir.coupling import Coupling, Cut, Group
-from pruneir.errors import PruneirError, Refusal
+from pruneir.errors import PruneirError
+from pruneir.explain.locks import locks
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context, GroupRow, Pass, Result
 from pruneir.selection import Budget, Scores, candidates, choose
@@ -107,20 +106,6 @@ def _opened(coupling: Coupling, cut: Cut) -> tuple[str, ...]:
         return ()
     some = ", ".join(touched[:3]) + (", …" if len(touched) > 3 else "")
     return (f"cut_norms: {len(touched)} normalisations now take their statistics over fewer channels ({some})",)
-
-
-def locks(coupling: Coupling) -> list[Refusal]:
-    """Everything that keeps channels of some weight from being cut, each reason once."""
-    found: dict[Refusal, None] = dict.fromkeys(coupling.traced.refusals)
-    weights = [use for use in coupling.traced.uses if len(use.labels) > 1]
-    for labels in {
-        id(label): label for use in weights for axis, label in enumerate(use.labels) if axis in use.roles
-    }.values():
-        for root in np.unique(coupling.generators.leaves(labels.base)[:, 0]):
-            reason = coupling.generators.reason_of(int(root))
-            if reason is not None and reason.code != "PIR000":
-                found[reason] = None
-    return list(found)
 
 
 def _rows(coupling: Coupling, removed: Removed, why: Mapping[str, str]) -> tuple[GroupRow, ...]:

@@ -36,9 +36,9 @@ def document(
     return found | ({"accuracy": asdict(accuracy)} if accuracy else {})
 
 
-def refusal(given: Refusal) -> dict[str, str]:
+def refusal(given: Refusal) -> dict[str, Any]:
     """One refusal."""
-    return {"code": given.code, "node": given.node, "reason": given.reason, "remedy": given.remedy}
+    return {**asdict(given), "holds": list(given.holds)}
 
 
 def _change(before: Cost, after: Cost, name: str) -> dict[str, int]:

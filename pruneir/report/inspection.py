@@ -18,10 +18,10 @@ from rich.text import Text
 from pruneir.cost import Cost, cost, macs_by_operator, prunable_share
 from pruneir.coupling import Group
 from pruneir.errors import Refusal
+from pruneir.explain import locks
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import GroupRow
 from pruneir.pipeline.prepare import opened, prepared
-from pruneir.pipeline.structured import locks
 from pruneir.report import numbers
 from pruneir.report.document import SCHEMA, refusal
 from pruneir.report.explanation import group_document

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rich.console import Group, RenderableType
@@ -68,21 +68,36 @@ def members(rows: Iterable[GroupRow]) -> Group:
 
 
 def refusals(given: Iterable[Refusal], limit: int | None = None) -> Group:
-    """What was left alone: a paragraph for each reason, naming everything that it holds for."""
-    nodes: dict[Refusal, list[str]] = {}
+    """What was left alone: a paragraph for each reason, naming all nodes that give it and what they hold."""
+    nodes: dict[Refusal, list[Refusal]] = {}
     for refusal in given:
-        nodes.setdefault(replace(refusal, node=""), []).append(refusal.node)
+        nodes.setdefault(replace(refusal, node=""), []).append(refusal)
     lines: list[RenderableType] = [Text("left alone", style="dim")]
-    for why, names in list(nodes.items())[:limit]:
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        text = Text(", ".join(names[:_NAMED]) + more, overflow="fold")
-        text.append(f"  {_sentence(why.reason)}", style="dim")
+    for why, alike in list(nodes.items())[:limit]:
+        text = Text(_listed([refusal.node for refusal in alike]), overflow="fold")
+        text.append(f"  {_sentence(why.reason + _held(alike))}", style="dim")
         text.append(f" {_sentence(why.remedy)}" if why.remedy else "", style="italic")
         text.append(f" [{why.code}]", style="dim")
         lines.append(Padding(text, (0, 0, 0, 2)))
     if limit is not None and len(nodes) > limit:
         lines.append(Text(f"  and {len(nodes) - limit} more reasons; `pruneir explain` lists them", style="dim"))
     return Group(*lines)
+
+
+def _held(alike: Sequence[Refusal]) -> str:
+    """What reasons of the same wording hold together."""
+    holds = list(dict.fromkeys(name for refusal in alike for name in refusal.holds))
+    counts = {refusal.channels for refusal in alike if refusal.holds}
+    if not holds:
+        return ""
+    count = f"{'up to ' * (len(counts) > 1)}{numbers.plural(max(counts), 'channel')}"
+    whose = _listed(holds) if len(holds) <= _NAMED else f"{len(holds)} operators"
+    return f", so {count} of {whose} stay{'s' * (counts == {1})}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _sums(outcome: Outcome, accuracy: Accuracy | None) -> Table:

@@ -1,9 +1,8 @@
 """The uncut networks that a pruned one must equal.
 
 `masked`: the network with the removed slices of its float constants set to zero, on the producer's and on the
-consumer's side (of quantized weights: to their zero point); a constant that divides, is a variance or an exponent is set
-to one there. What a removed channel is
-without absorption: nothing, to anything that reads it.
+consumer's side (of quantized weights: to their zero point); a constant that divides, is a variance or an exponent is
+set to one there. What a removed channel is without absorption: nothing, to anything that reads it.
 
 `held`: the network with each removed channel held at a constant r wherever an operator sums over it, x·m + r with the
 mask m. What a removed channel is with absorption: r, which consumers' biases can take in. A convolution's zero padding
@@ -121,7 +120,7 @@ class _Masking:
         return result
 
     def _zero_point(self, use: Use, rank: int) -> np.ndarray:
-        """The integers that stand for zero, as they broadcast against the weights: two inputs further on, if anywhere."""
+        """The integers that stand for zero, as they broadcast against the weights: two inputs further on, if any."""
         operator, slot = use.operator, use.slot + 2
         name = operator.inputs[slot] if slot < len(operator.inputs) else ""
         point = self.graph.constant(name) if name else None

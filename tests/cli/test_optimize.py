@@ -38,6 +38,8 @@ class RefusalRow(BaseModel):
     node: str
     reason: str
     remedy: str
+    channels: int
+    holds: list[str]
 
 
 class Accuracy(BaseModel):

@@ -32,10 +32,9 @@ def test_inspect(cli: Cli, model: Path) -> None:
 def test_explain_all(cli: Cli, model: Path) -> None:
     found = json.loads(cli("explain", model, "--format", "json").out)
     assert [group["name"] for group in found["groups"]] == ["a", "c"]
-    assert {"node": "n", "operator": "BatchNormalization", "tensor": "g", "axis": 0, "role": "scale"} in found[
-        "groups"
-    ][0]["members"]
-    assert "6 channels" in cli("explain", model).err
+    member = {"node": "n", "operator": "BatchNormalization", "tensor": "g", "axis": 0, "role": "scale"}
+    assert any(member.items() <= each.items() for each in found["groups"][0]["members"])
+    assert "3 of 3 layers can lose channels" in cli("explain", model).err
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,16 @@ CASES = {
         "; ot = Transpose(o, perm=[0,2,1,3]); oc = Reshape(ot, {0,5,6}); y = MatMul(oc, wo[6,12]) }",
         [2, 4, 3],
     ),
+    "attention, one operator": (
+        "opset 23\nx[N,5,12] -> y { q = MatMul(x, wq[12,8]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6])"
+        "; a = Attention(q, k, v, q_num_heads=2, kv_num_heads=2); y = MatMul(a, wo[6,12]) }",
+        [2, 4, 3],
+    ),
+    "attention, keys shared by queries": (
+        "opset 23\nx[N,5,12] -> y { q = MatMul(x, wq[12,16]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6])"
+        "; a = Attention(q, k, v, q_num_heads=4, kv_num_heads=2); y = MatMul(a, wo[12,12]) }",
+        None,
+    ),
     "fused attention": (
         "x[N,5,12] -> y { f = MatMul(x, w[12,24]); b = Add(f, bias[24]); r = Reshape(b, {0,5,3,2,4})"
         "; t = Transpose(r, perm=[2,0,3,1,4]); q = Gather(t, 0, axis=0); k = Gather(t, 1, axis=0); v = Gather(t, 2, axis=0)"
@@ -111,6 +121,22 @@ CASES = {
         "x[N,3,6,6] -> y { w = DequantizeLinear(wq[8,3,1,1]:i8, ws[8], axis=0); a = Conv(x, w, b[8]); r = Sigmoid(a)"
         "; v = DequantizeLinear(vq[4,8,1,1]:i8, 0.05, 3:i8); y = Conv(r, v) }",
         [8],
+    ),
+    "quantised convolutions": (
+        "x[N,3,6,6] -> y { q = QuantizeLinear(x, 0.05, 3:i8); a = QLinearConv(q, 0.05, 3:i8, w[8,3,1,1]:i8, ws[8], wz{0,0,0,0,0,0,0,0}:i8"
+        ", 2.0, 5:i8, b[8]:i32); c = QLinearConv(a, 2.0, 5:i8, v[6,8,1,1]:i8, 0.05, 2:i8, 0.2, 1:i8)"
+        "; d = DequantizeLinear(c, 0.2, 1:i8); y = Conv(d, u[4,6,1,1]) }",
+        [8, 6],
+    ),
+    "quantised products": (
+        "x[N,6] -> y { h = MatMul(x, w0[6,8]); q = QuantizeLinear(h, 0.05, 3:i8); a = QLinearMatMul(q, 0.05, 3:i8, w[8,7]:i8, 0.05, 1:i8"
+        ", 0.02, 5:i8); d = DequantizeLinear(a, 0.02, 5:i8); y = MatMul(d, w2[7,4]) }",
+        [8, 7],
+    ),
+    "integer products": (
+        "x[N,3,6,6] -> y { h = Conv(x, w0[6,3,1,1]); q = QuantizeLinear(h, 0.05, 3:u8); a = ConvInteger(q, w[8,6,1,1]:u8, 3:u8, 1:u8)"
+        "; f = Cast(a, to=1); y = Conv(f, w2[4,8,1,1]) }",
+        [6, 8],
     ),
     "gathered by a computed index": (
         "x[N,3,6,6] -> y { a = Conv(x, w1[8,3,1,1]); p = ReduceMean(a, axes=[2,3], keepdims=0); i = Add({0,1,2,3,4,5,6,7}, {0})"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx.parser
-from support.properties import assert_pruned_equals_masked
 
 import pruneir
 from pruneir.coupling import couple
 from pruneir.pipeline.passes import Context
 from pruneir.pipeline.registry import parse_pass
+from support.properties import assert_pruned_equals_masked
 
 CAPTURE = """
 <ir_version: 8, opset_import: ["" : 17]>

@@ -173,6 +173,21 @@ CASES = {
         "x[N,3,8,8] -> y { a = Conv(x, w1[9,3,1,1]); s = Slice(a, {1}, {9}, {1}, {3}); y = Conv(s, w2[4,3,1,1]) }",
         None,
     ),
+    "slice of the batch, to an end computed at run time": (
+        "opset 17\nx[N,3,8,8] -> y { n = Shape(x, start=0, end=1); t = Concat(x, x, axis=0); a = Conv(t, w1[9,3,1,1])"
+        "; s = Slice(a, {0}, n, {0}); y = Conv(s, w2[4,9,1,1]) }",
+        [9],
+    ),
+    "split of the batch in equal parts": (
+        "opset 18\nx[N,3,8,8] -> y { t = Concat(x, x, axis=0); a = Conv(t, w1[9,3,1,1]); b, c = Split(a, axis=0, num_outputs=2)"
+        "; d = Sub(b, c); e = Concat(d, c, axis=1); y = Conv(e, w2[4,18,1,1]) }",
+        [9],
+    ),
+    "split of the batch, sizes computed at run time": (
+        "opset 17\nx[N,3,8,8] -> y { n = Shape(x, start=0, end=1); m = Concat(n, n, axis=0); t = Concat(x, x, axis=0)"
+        "; a = Conv(t, w1[9,3,1,1]); b, c = Split(a, m, axis=0); d = Mul(b, c); y = Conv(d, w2[4,9,1,1]) }",
+        [9],
+    ),
     "slice of the image": (
         "x[N,3,8,8] -> y { a = Conv(x, w1[9,3,1,1]); s = Slice(a, {1,0}, {9,4}, {2,3}); y = Conv(s, w2[4,9,1,1]) }",
         [9],
@@ -188,6 +203,11 @@ CASES = {
     ),
     "padded image": (
         "x[N,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); p = Pad(a, {0,0,1,1,0,0,1,1}, 0.5); y = Conv(p, w2[4,6,3,3]) }",
+        [6],
+    ),
+    "sampled on a grid": (
+        "opset 16\nx[2,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); g = Conv(x, w3[2,3,1,1]); t = Transpose(g, perm=[0,2,3,1])"
+        "; s = GridSample(a, t); y = Conv(s, w2[4,6,1,1]) }",
         [6],
     ),
     "resize": (

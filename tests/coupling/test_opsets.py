@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.properties import assert_pruned_equals_masked
 
 from pruneir.graph import parse
+from support.properties import assert_pruned_equals_masked
 
 # name: (opset, what is between two convolutions: `a` has 8 channels of 8 × 8, `b` the next one reads; its channels; groups)
 CASES = {

@@ -1,6 +1,7 @@
 """One small file per family of operators; importing this package fills the table of rules."""
 
 from pruneir.coupling.rules import (
+    attention,
     convolution,
     einsum,
     elementwise,
@@ -17,6 +18,7 @@ from pruneir.coupling.rules import (
 )
 
 __all__ = [
+    "attention",
     "convolution",
     "einsum",
     "elementwise",

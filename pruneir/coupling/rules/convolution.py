@@ -9,24 +9,29 @@ from __future__ import annotations
 
 from pruneir.coupling import labels as lab
 from pruneir.coupling.labels import Labels
-from pruneir.coupling.rule import Axis, Edit, Op, Refused, rule
+from pruneir.coupling.rule import Axis, Edit, Op, Refused, Tensor, rule
 
 
 @rule("Conv")
 def conv(op: Op) -> None:
     """W is [C_out, C_in/group, kernel…]: outputs come from its axis 0, inputs are summed over its axis 1."""
-    x, w, y = op.x, op.input(1), op.y
+    convolve(op, op.input(1), op.optional(2))
+
+
+def convolve(op: Op, w: Tensor, bias: Tensor | None) -> None:
+    """A convolution whose weights and bias are these inputs."""
+    x, y = op.x, op.y
     groups = op.attribute("group", 1)
     op.keep(y.axis(0), x.axis(0))
     if groups == 1:
-        op.produce(y.axis(1), w.axis(0), *_bias(op))
+        op.produce(y.axis(1), w.axis(0), *_axes(bias))
         op.contract(x.axis(1), w.axis(1))
     else:
         blocks, inside = _blocks(op, groups)
         op.label(w.axis(1), inside, role="in")
         op.summed.append(x.axis(1))
         made = lab.merge([blocks, _positions(op, w.axis(0).length, groups)])
-        for axis in (y.axis(1), w.axis(0), *_bias(op)):
+        for axis in (y.axis(1), w.axis(0), *_axes(bias)):
             op.label(axis, made, role="out")
         y.state.zero[1] = True
     op.macs(y.axes, w.axes[1:])
@@ -40,20 +45,19 @@ def conv_transpose(op: Op) -> None:
     op.keep(y.axis(0), x.axis(0))
     op.contract(x.axis(1), w.axis(0))
     if groups == 1:
-        op.produce(y.axis(1), w.axis(1), *_bias(op))
+        op.produce(y.axis(1), w.axis(1), *_axes(op.optional(2)))
     else:
         blocks, _ = _blocks(op, groups)
         inside = _positions(op, w.axis(1).length * groups, groups)
         op.label(w.axis(1), inside, role="out")
         made = lab.merge([blocks, inside])
-        for axis in (y.axis(1), *_bias(op)):
+        for axis in (y.axis(1), *_axes(op.optional(2))):
             op.label(axis, made, role="out")
         y.state.zero[1] = True
     op.macs(x.axes, w.axes[1:])
 
 
-def _bias(op: Op) -> list[Axis]:
-    bias = op.optional(2)
+def _axes(bias: Tensor | None) -> list[Axis]:
     return [bias.axis(0)] if bias is not None else []
 
 

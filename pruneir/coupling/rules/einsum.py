@@ -34,7 +34,7 @@ def einsum(op: Op) -> None:
             op.tie(*wide, role="in")
             op.summed += wide
             if not any(axis.zero for axis in wide):
-                op.lock(wide[0], reason="sums over channels that are not zero where one was removed")
+                op.lock(wide[0], reason="sums over channels that are not zero where one was removed", code="PIR012")
     if len(terms) > 1:
         op.macs(*(facing[0] for facing in axes.values()))
 

@@ -26,6 +26,13 @@ def zero_to_zero(op: Op) -> None:
     _unary(op, lambda axis: axis.zero)
 
 
+@rule("CastLike")
+def cast_like(op: Op) -> None:
+    """Of the second input only the type is read."""
+    op.input(1).touched |= set(range(op.input(1).rank))
+    _unary(op, lambda axis: axis.zero)
+
+
 @rule(*_ZERO_TO_SOMETHING)
 def zero_to_something(op: Op) -> None:
     """f(0) ≠ 0: the removed channel is a constant from here on."""
@@ -36,7 +43,7 @@ def zero_to_something(op: Op) -> None:
 def undefined_at_zero(op: Op) -> None:
     """f(0) is not a number, so no channel may be masked before it."""
     for axis in op.x.axes:
-        op.lock(axis, reason="is not defined where a removed channel would be zero")
+        op.lock(axis, reason="is not defined where a removed channel would be zero", code="PIR011")
     _unary(op, lambda axis: False)
 
 
@@ -57,7 +64,7 @@ def zero_if_all_are(op: Op) -> None:
 @rule("Mul", "And", "BitwiseAnd")
 def zero_if_any_is(op: Op) -> None:
     """Zero where any operand is."""
-    broadcast(op, _operands(op), lambda wide, count: any(axis.zero for axis in wide))
+    broadcast(op, _operands(op), lambda wide, count: any(axis.zero for axis in wide), second="factor")
 
 
 @rule("Div", "Mod")
@@ -67,7 +74,7 @@ def zero_if_first_is(op: Op) -> None:
     if not divisor.constant:
         for axis in divisor.axes:
             if axis.length > 1:
-                op.lock(axis, reason="divides by an activation, which a removed channel would make zero")
+                op.lock(axis, reason="divides by an activation, which a removed channel would make zero", code="PIR011")
     broadcast(op, _operands(op), lambda wide, count: any(a.zero and a.tensor is op.x for a in wide), second="divisor")
 
 
@@ -77,7 +84,7 @@ def power(op: Op) -> None:
     exponent = op.input(1)
     if exponent.value is None or not (np.asarray(exponent.value) > 0).all():
         for axis in (*op.x.axes, *exponent.axes):
-            op.lock(axis, reason="may have an exponent that is not positive, and is not defined at zero")
+            op.lock(axis, reason="may have an exponent that is not positive, and is not defined at zero", code="PIR011")
     broadcast(op, _operands(op), lambda wide, count: any(a.zero and a.tensor is op.x for a in wide), second="exponent")
 
 
@@ -103,7 +110,7 @@ def compare(op: Op) -> None:
 
 
 def broadcast(
-    op: Op, operands: Sequence[Tensor], zero: Callable[[list[Axis], int], bool], second: str = "factor"
+    op: Op, operands: Sequence[Tensor], zero: Callable[[list[Axis], int], bool], second: str = "term"
 ) -> None:
     """Tie every output axis to the operands' axes of the same length; what broadcasts along it must stay.
 

@@ -7,6 +7,7 @@ import numpy as np
 from pruneir.coupling import labels as lab
 from pruneir.coupling.labels import Labels
 from pruneir.coupling.rule import Axis, Cut, Edit, Op, rule
+from pruneir.coupling.words import FOLD
 
 
 @rule("Expand")
@@ -29,7 +30,7 @@ def expand(op: Op) -> None:
         for index, entry in enumerate(given):
             facing = x.trailing(y.rank, lead + index)
             if entry != 1 and facing is not None and facing.length > 1:
-                op.lock(facing, reason="computes its shape at run time", remedy="Run the pass `fold` first")
+                op.lock(facing, reason="computes its shape at run time", remedy=FOLD, code="PIR008")
         return
     shape.touched.add(0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pruneir.coupling.rule import Axis, Op, rule
+from pruneir.coupling.rule import Axis, Op, Tensor, rule
 
 
 @rule("Gemm")
@@ -29,7 +29,12 @@ def gemm(op: Op) -> None:
 @rule("MatMul")
 def matmul(op: Op) -> None:
     """The last axis of A is summed with the last but one of B; the axes before broadcast."""
-    a, b, y = op.x, op.input(1), op.y
+    multiply(op, op.x, op.input(1))
+
+
+def multiply(op: Op, a: Tensor, b: Tensor) -> None:
+    """A matrix product of these inputs."""
+    y = op.y
     summed, inner = a.axis(-1), b.axis(-2 if b.rank > 1 else -1)
     op.contract(summed, inner)
     rank = y.rank

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pruneir.coupling import labels as lab
 from pruneir.coupling.rule import Axis, Edit, Op, Refused, rule
+from pruneir.coupling.words import CUT_NORMS, statistics
 
 _ROLES = ("", "scale", "shift", "mean", "variance")
 
@@ -17,9 +18,11 @@ _ROLES = ("", "scale", "shift", "mean", "variance")
 def batch_normalization(op: Op) -> None:
     """y = scale·(x − mean)/√(variance + ε) + B, per channel, with statistics that are constants at inference."""
     if op.attribute("training_mode", 0) or any(tensor is not None for tensor in op.outputs[1:]):
-        raise Refused("computes its statistics from the batch", "Export the network in inference mode")
+        raise Refused(
+            "takes the statistics of its own batch (training mode)", "Export the model for inference", "PIR024"
+        )
     if op.attribute("spatial", 1) != 1:
-        raise Refused("normalises every pixel on its own (spatial=0)")
+        raise Refused("normalises every position with parameters of its own (spatial=0)", "", "PIR024")
     _through(op)
     if op.x.rank > 1:
         for slot in range(1, 5):
@@ -44,7 +47,7 @@ def group_normalization(op: Op) -> None:
     x, y, groups = op.x, op.y, op.attribute("num_groups")
     blocks, inside = lab.split(op.generators, x.axis(1).labels, (groups, x.axis(1).length // groups))
     if op.normalizes(inside):
-        op.hold(inside, _reason(1), _REMEDY, code="PIR010")
+        op.hold(inside, statistics(1), CUT_NORMS, code="PIR010")
     _through(op)
     for slot, role in ((1, "scale"), (2, "shift")):
         per = op.input(slot).axis(0)
@@ -97,17 +100,10 @@ def local_response(op: Op) -> None:
     _through(op)
 
 
-_REMEDY = "Pass cut_norms=true to take the statistics over the channels that stay"
-
-
-def _reason(index: int) -> str:
-    return f"takes statistics over axis {index}, which change with every channel that goes"
-
-
 def _normalized(op: Op, axis: Axis) -> None:
     """An axis that statistics are taken over."""
     if op.normalizes(axis.labels):
-        op.lock(axis, reason=_reason(axis.index), remedy=_REMEDY, code="PIR010")
+        op.lock(axis, reason=statistics(axis.index), remedy=CUT_NORMS, code="PIR010")
 
 
 def _through(op: Op) -> None:

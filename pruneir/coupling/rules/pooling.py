@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from pruneir.coupling.rule import Cut, Edit, Op, Refused, rule
+from pruneir.coupling.words import FOLD
 
 
-@rule("AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool")
+@rule("AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "LpPool", "MaxPool")
 def pool(op: Op) -> None:
-    """Batch and channels stay; the spatial axes are read as windows."""
+    """Batch and channels stay; the spatial axes are read as windows, or where a grid says."""
     if any(tensor is not None for tensor in op.outputs[1:]):
         raise Refused("returns indices that count through the channels")
     for index in range(2):
@@ -28,7 +29,7 @@ def resize(op: Op) -> None:
         return
     if sizes.value is None or not sizes.constant:
         for axis in kept:
-            op.lock(axis, reason="computes its sizes at run time", remedy="Run the pass `fold` first")
+            op.lock(axis, reason="computes its sizes at run time", remedy=FOLD, code="PIR008")
         return
     axes = op.attribute("axes", range(x.rank))
     given = np.array(sizes.value)

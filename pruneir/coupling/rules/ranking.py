@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pruneir.coupling.rule import Op, rule
-
-_REMEDY = "To prune what feeds it, end the exported graph before it"
+from pruneir.coupling.words import END_BEFORE
 
 
 @rule("Softmax", "LogSoftmax", "Hardmax")
@@ -14,7 +13,7 @@ def softmax(op: Op) -> None:
     whole = {first} if op.opset >= 13 else set(range(first, op.x.rank))
     for axis in op.x.axes:
         if axis.index in whole:
-            op.lock(axis, reason=f"normalises over axis {axis.index} of '{op.x.name}'", remedy=_REMEDY, code="PIR014")
+            op.lock(axis, reason=f"normalises over axis {axis.index}", remedy=END_BEFORE, code="PIR014")
         op.move(op.y.axis(axis.index), axis.labels, axis)
         op.y.state.zero[axis.index] = False
 
@@ -48,4 +47,4 @@ def ranked(op: Op) -> None:
 
 
 def _ranked(op: Op, at: int) -> None:
-    op.lock(op.x.axis(at), reason=f"ranks over axis {at} of '{op.x.name}'", remedy=_REMEDY, code="PIR014")
+    op.lock(op.x.axis(at), reason=f"ranks over axis {at}", remedy=END_BEFORE, code="PIR014")

@@ -31,7 +31,7 @@ def recurrent(op: Op) -> None:
     for y in filter(None, op.outputs):
         y.axis(-1).assign(hidden, zero)
     if not zero:
-        op.hold(hidden, "has activations or initial states that do not keep a masked unit at zero")
+        op.hold(hidden, "has activations or initial states that do not keep a masked unit at zero", code="PIR012")
     op.on_cut(lambda cut: Edit(attributes={"hidden_size": cut.count(hidden)}))
     steps = x.axes[:2]
     op.macs(steps, w.axes)

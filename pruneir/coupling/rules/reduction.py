@@ -6,6 +6,7 @@ A mean over channels is a statistic like a normalisation's: the option `cut_norm
 from __future__ import annotations
 
 from pruneir.coupling.rule import Op, rule
+from pruneir.coupling.words import CUT_NORMS, statistics
 
 _SUMS = ("ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare")
 
@@ -29,8 +30,8 @@ def reduce(op: Op) -> None:
             op.summed.append(axis)
         elif op.type == "ReduceMean" and not op.normalizes(axis.labels):
             axis.tensor.touched.add(axis.index)
+        elif op.type == "ReduceMean":
+            op.lock(axis, reason=statistics(axis.index), remedy=CUT_NORMS, code="PIR010")
         elif not axis.labels.is_data:
-            op.lock(
-                axis, reason=f"reduces over axis {axis.index} of '{x.name}', and the result would change", code="PIR010"
-            )
+            op.lock(axis, reason=f"reduces axis {axis.index}, and would give something else without it", code="PIR015")
         out += keepdims if axis.index in axes else 1

@@ -6,6 +6,7 @@ from math import prod
 
 from pruneir.coupling import labels as lab
 from pruneir.coupling.rule import Cut, Op, Refused, rule
+from pruneir.coupling.words import FOLD
 
 
 @rule("Flatten", "Squeeze", "Unsqueeze")
@@ -24,7 +25,7 @@ def reshape(op: Op) -> None:
     target = op.optional(1)
     if "shape" not in op.operator.attributes and (target is None or not target.constant):
         for axis in (*x.axes, *y.axes):
-            op.lock(axis, reason="computes its target shape at run time", remedy="Run the pass `fold` first")
+            op.lock(axis, reason="computes its target shape at run time", remedy=FOLD, code="PIR008")
         return
     given = op.parameter("shape", 1)
     copies = not op.attribute("allowzero", 0)
@@ -56,7 +57,7 @@ def shape(op: Op) -> None:
     start = op.attribute("start", 0) % (op.x.rank + 1)
     for axis in op.x.axes:
         if axis.index - start in used and not axis.labels.is_data:
-            op.lock(axis, reason="reads its length", remedy="Run the pass `fold` first")
+            op.lock(axis, reason=f"reads the length of axis {axis.index}", remedy=FOLD, code="PIR009")
         op.x.touched.add(axis.index)
 
 
@@ -72,13 +73,13 @@ def depth_to_space(op: Op) -> None:
     else:
         kept, rows, columns = lab.split(op.generators, c, (channels, r, r))
     for part in (rows, columns):
-        op.hold(part, "spreads these channels over rows and columns of the image")
+        op.hold(part, "spreads these channels over rows and columns of the image", code="PIR013")
     op.move(y.axis(0), n, x.axis(0))
     op.move(y.axis(1), kept, x.axis(1))
     op.move(y.axis(2), lab.data(len(h) * r), x.axis(2))
     op.move(y.axis(3), lab.data(len(w) * r), x.axis(3))
     for axis in x.axes[2:]:
-        op.lock(axis, reason="reads the image as a whole")
+        op.lock(axis, reason="makes more rows and columns of each", code="PIR003")
 
 
 def _reshaped(op: Op) -> None:

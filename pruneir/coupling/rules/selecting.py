@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pruneir.coupling import labels as lab
-from pruneir.coupling.rule import Cut, Edit, Op, Refused, rule
+from pruneir.coupling.rule import Axis, Cut, Edit, Op, Refused, rule
+from pruneir.coupling.words import FOLD
 
 
 @rule("Concat")
@@ -39,8 +40,12 @@ def split(op: Op) -> None:
         op.move(y.axis(axis.index), axis.labels.take(np.arange(start, stop)), axis)
         start = stop
     outs = [y.axis(axis.index) for y in op.outputs if y is not None]
+    if _at_run_time(op, axis):
+        return
 
     def sizes(cut: Cut) -> Edit:
+        if not cut.touches(axis.labels):
+            return Edit()
         counts = np.array([cut.count(out.labels) for out in outs], np.int64)
         if op.opset < 13:
             return Edit(attributes={"split": tuple(counts.tolist())})
@@ -63,6 +68,8 @@ def slice_(op: Op) -> None:
             op.keep(y.axis(axis.index), axis)
         elif steps[axes.index(axis.index)] == 1 or len(axes) == 1:
             op.move(y.axis(axis.index), axis.labels.take(positions), axis)
+    if _at_run_time(op, *(x.axis(a) for a in axes)):
+        return
     given = {"starts": list(starts), "ends": list(ends)}
 
     def moved(cut: Cut) -> Edit:
@@ -99,7 +106,7 @@ def gather(op: Op) -> None:
         return
     axis = x.axis(at)
     if not indices.rank:
-        op.hold(axis.labels.take(np.atleast_1d(indices.value) % axis.length), "takes a single position")
+        op.hold(axis.labels.take(np.atleast_1d(indices.value) % axis.length), "takes a single position", code="PIR013")
         axis.tensor.touched.add(at)
         return
     positions = np.asarray(indices.value) % axis.length
@@ -124,6 +131,15 @@ def pad(op: Op) -> None:
         elif before >= 0 and after >= 0 and op.attribute("mode", "constant") == "constant":
             op.move(y.axis(axis.index), lab.concat([lab.data(before), axis.labels, lab.data(after)]), axis)
         y.state.zero[axis.index] &= not blank or not any(value)
+
+
+def _at_run_time(op: Op, *selected: Axis) -> bool:
+    """Whether positions are named by what is computed at run time: then the axes that they are taken from stay."""
+    if all(tensor is None or tensor.constant for tensor in op.inputs[1:]):
+        return False
+    for axis in selected:
+        op.lock(axis, reason="computes at run time which positions it takes", remedy=FOLD, code="PIR008")
+    return True
 
 
 def _renumbered(mask: np.ndarray, positions: np.ndarray) -> np.ndarray:
