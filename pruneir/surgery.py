@@ -14,6 +14,7 @@ import numpy as np
 
 from pruneir.coupling import Coupling, Cut, Edit, Use
 from pruneir.graph import Graph, Operator
+from pruneir.memory import building
 from pruneir.pipeline.plan import Cuts
 
 Kept = Mapping[int, np.ndarray]
@@ -36,7 +37,8 @@ def apply(coupling: Coupling, dead: np.ndarray) -> Surgery:
 
     dead  `[generators]`, one truth value per class, from `Coupling.dead`
     """
-    return _Surgeon(coupling, coupling.cut(dead)).run()
+    with building():
+        return _Surgeon(coupling, coupling.cut(dead)).run()
 
 
 class _Surgeon:

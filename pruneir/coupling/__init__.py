@@ -4,6 +4,7 @@ from pruneir.coupling.engine import Traced, Use, trace
 from pruneir.coupling.groups import Coupling, Group, Member
 from pruneir.coupling.rule import Cut, Edit, Op, Refused, rule
 from pruneir.graph import Graph
+from pruneir.memory import building
 from pruneir.shapes import Shapes
 
 
@@ -13,7 +14,8 @@ def couple(graph: Graph, shapes: Shapes | None = None, **options: bool) -> Coupl
     shapes   concrete shapes of its values; inferred if not given
     options  `cut_norms`: open what changes the statistics of a normalisation
     """
-    return Coupling(trace(graph, shapes, **options))
+    with building():
+        return Coupling(trace(graph, shapes, **options))
 
 
 __all__ = ["Coupling", "Cut", "Edit", "Group", "Member", "Op", "Refused", "Traced", "Use", "couple", "rule", "trace"]

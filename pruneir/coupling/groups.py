@@ -20,6 +20,7 @@ from pruneir.coupling.generators import NEVER, Ids
 from pruneir.coupling.labels import Labels
 from pruneir.coupling.rule import Cut
 from pruneir.graph import Operator
+from pruneir.memory import building
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +91,8 @@ class Coupling:
     @cached_property
     def groups(self) -> list[Group]:
         """The free groups, in the order in which the network makes their channels."""
-        return _Gathering(self.traced).groups()
+        with building():
+            return _Gathering(self.traced).groups()
 
     def cut(self, dead: np.ndarray) -> Cut:
         """What stays of each axis when some classes go; `dead` is one truth value per generator."""
