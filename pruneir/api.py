@@ -45,6 +45,7 @@ def save(network: Network | Optimized, path: str | os.PathLike[str], *, force: b
     if isinstance(network, Optimized):
         network.save(path, force=force)
     else:
+        files.require_writable(Path(path), force=force)
         save_graph(load(network), path, force=force)
 
 
@@ -111,6 +112,7 @@ class Optimized:
         texts = {files.plan_of(Path(path)): json.dumps(self.plan.to_json()) + "\n"}
         if recipe is not None:
             texts[Path(recipe)] = self.recipe.to_toml()
+        files.require_apart(Path(path), source=self.source, recipe=recipe)
         files.require_writable(Path(path), *texts, force=force)
         with files.written(texts):
             save_graph(self.graph, path, force=force)
@@ -148,6 +150,9 @@ def optimize(
     fold         run the lossless clean-up first
     verify       check every pass, and measure the drift of the outputs
     """
+    if isinstance(passes, (str, Pass)):
+        raise PruneirError(f"passes takes a list, such as passes=['{passes}'], not one pass alone")
+    require_data(data, labels=labels, scale=scale, mean=mean, std=std)
     recipe = Recipe(
         steps=tuple(Step(parse_pass(each) if isinstance(each, str) else each) for each in passes),
         fold=fold,
@@ -173,8 +178,7 @@ def optimize_by(
     progress: Progress | None = None,
 ) -> Optimized:
     """The same, with everything that a recipe holds from one."""
-    if labels is not None and data is None:
-        raise PruneirError("--labels names an array of the data; give --data too")
+    require_data(data, labels=labels)
     graph = load(network)
     if recipe.input_shapes:
         graph = with_input_shapes(graph, recipe.input_shapes)
@@ -182,6 +186,14 @@ def optimize_by(
     outcome = run(graph, recipe, data=given, verify=verify, progress=progress)
     source = os.fspath(network) if isinstance(network, (str, os.PathLike)) else None
     return Optimized(outcome, source, accuracy(graph, outcome.graph, given) if given else None)
+
+
+def require_data(data: object, **given: object) -> None:
+    """PruneirError for what says how to read the data, where there are none."""
+    if data is None:
+        for name, value in given.items():
+            if value not in (None, "", (), []):
+                raise PruneirError(f"--{name} says how to read the data; give --data too, or leave it out")
 
 
 def _data(given: Any, graph: Graph, labels: str | None, scaling: Scaling) -> Data:

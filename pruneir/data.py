@@ -26,6 +26,9 @@ from pruneir.scaling import Scaling
 Array = np.ndarray[Any, Any]
 Shape = tuple[int | str | None, ...]
 
+_CHUNK = 256
+"""Samples that are looked through at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -118,8 +121,10 @@ def from_arrays(
     found: dict[str, Array] = {}
     warnings = []
     for name, wanted in inputs.items():
-        array = np.asarray(arrays[_key(arrays, name, inputs, source)])
+        key = _key(arrays, name, inputs, source)
+        array = np.asarray(arrays[key])
         found[name] = _fitted(array, wanted, source)
+        _require_finite(array, key, source)
         if wanted.is_float and array.dtype.kind in "iu" and not scaling:
             warnings.append(
                 f"{source}: integers go into the float input '{name}' as they are; "
@@ -131,10 +136,10 @@ def from_arrays(
     if len(set(counts.values())) > 1 or 0 in counts.values():
         shown = ", ".join(f"'{name}' {count}" for name, count in counts.items())
         raise PruneirError(f"{source}: every input needs the same number of samples, at least one; given are {shown}")
-    return Data(
-        found, inputs, _labels(arrays, inputs, labels, next(iter(counts.values())), source), scaling,
-        _prescribed(inputs, source), tuple(warnings),
-    )  # fmt: skip
+    targets = _labels(arrays, inputs, labels, next(iter(counts.values())), source)
+    if targets is not None:
+        _require_classes(targets, _classes(graph), labels or "y", source)
+    return Data(found, inputs, targets, scaling, _prescribed(inputs, source), tuple(warnings))
 
 
 def _read(path: Path) -> dict[str, Array]:
@@ -183,6 +188,41 @@ def _fitted(array: Array, wanted: _Input, source: str) -> Array:
     expected = ",".join(["samples", *(str(dim or "any") for dim in wanted.shape[1:])])
     given = ",".join(map(str, array.shape))
     raise PruneirError(f"{source}: input '{wanted.name}' takes [{expected}], but the array has shape [{given}]")
+
+
+def _require_finite(array: Array, name: str, source: str) -> None:
+    """PruneirError at the first sample with NaN or infinity; a few samples at a time, to spare memory."""
+    if array.dtype.kind in "iub":
+        return
+    for start in range(0, len(array), _CHUNK):
+        bad = np.argwhere(~np.isfinite(array[start : start + _CHUNK]))
+        if len(bad):
+            place = (start + int(bad[0][0]), *map(int, bad[0][1:]))
+            what = "NaN" if np.isnan(array[place]) else "infinity"
+            raise PruneirError(
+                f"{source}: array '{name}' holds {what} in sample {place[0]}, at [{','.join(map(str, place))}]; "
+                "mend the sample or leave it out"
+            )
+
+
+def _classes(graph: Graph) -> int | None:
+    """The classes that a classifier tells apart: its only output is [N, classes]. None if it is none, or unknown."""
+    kind = graph.type_of(graph.outputs[0]) if len(graph.outputs) == 1 else None
+    shape = kind.shape if kind is not None else None
+    if not shape or len(shape) < 2 or any(size != 1 for size in shape[2:]):
+        return None
+    return shape[1] if isinstance(shape[1], int) and shape[1] > 1 else None
+
+
+def _require_classes(labels: Array, classes: int | None, name: str, source: str) -> None:
+    if classes is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return
+    bad = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(bad):
+        raise PruneirError(
+            f"{source}: label {labels[bad[0]]} in '{name}', at sample {bad[0]}, is no class of the network, "
+            f"which has {classes}; give labels from 0 to {classes - 1}"
+        )
 
 
 def _fits(shape: tuple[int, ...], wanted: Shape) -> bool:

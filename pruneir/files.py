@@ -13,14 +13,38 @@ from pruneir.errors import PruneirError
 
 def beside(source: str | Path) -> Path:
     """`model.pruned.onnx` beside `model.onnx`."""
-    path = Path(source)
+    path = _named(source)
     return path.with_name(path.name.removesuffix(".onnx") + ".pruned.onnx")
 
 
 def plan_of(output: str | Path) -> Path:
     """`OUT.plan.json` of `OUT.onnx`."""
-    path = Path(output)
+    path = _named(output)
     return path.with_name(path.name.removesuffix(".onnx") + ".plan.json")
+
+
+def data_of(model: str | Path) -> Path:
+    """`OUT.onnx.data` of `OUT.onnx`, where large tensors lie."""
+    path = _named(model)
+    return path.with_name(path.name + ".data")
+
+
+def require_apart(
+    output: Path, *, source: str | Path | None = None, recipe: str | os.PathLike[str] | None = None
+) -> None:
+    """PruneirError if what is written would replace the input, or the recipe another file that is written."""
+    if source is not None:
+        for path in (output, plan_of(output), data_of(output)):
+            if _same(path, source) or _same(path, data_of(source)):
+                raise PruneirError(f"{path} is the input, which the plan refers to; write elsewhere")
+    if recipe is None:
+        return
+    taken = {"the output": output, "the output's plan": plan_of(output), "the output's data": data_of(output)}
+    if source is not None:
+        taken |= {"the input": Path(source), "the input's data": data_of(source)}
+    for what, path in taken.items():
+        if _same(recipe, path):
+            raise PruneirError(f"--write-recipe: {os.fspath(recipe)} is {what}; give the recipe a file of its own")
 
 
 def require_writable(*paths: str | Path, force: bool = False) -> None:
@@ -30,12 +54,28 @@ def require_writable(*paths: str | Path, force: bool = False) -> None:
         if path.is_dir():
             raise PruneirError(f"{path} is a folder; give the name of a file in it")
         if path.exists() and not force:
-            raise PruneirError(f"{path} exists; pass --force to overwrite it, or give another name")
+            raise PruneirError(
+                f"{path} exists; pass --force (force=True in Python) to overwrite it, or give another name"
+            )
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
             raise PruneirError(f"{path} cannot be written: folder {folder} {what}")
         if not os.access(folder, os.W_OK):
             raise PruneirError(f"{path} cannot be written: folder {folder} is read-only")
+
+
+def _named(path: str | Path) -> Path:
+    """The path. PruneirError if it ends in no name, as `.` and `/` do."""
+    if not Path(path).name:
+        raise PruneirError(f"{path}: is a folder; give the .onnx file in it")
+    return Path(path)
+
+
+def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one file, be it there yet or not."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 @contextmanager

@@ -26,10 +26,12 @@ class Surgery:
 
     graph  the new graph
     cuts   kept positions by initializer and axis
+    copies vectors that were copied for one use, and what they are copies of
     """
 
     graph: Graph
     cuts: Cuts
+    copies: Mapping[str, str]
 
 
 def apply(coupling: Coupling, dead: np.ndarray) -> Surgery:
@@ -48,6 +50,7 @@ class _Surgeon:
         self.graph = coupling.graph.copy()
         self.new: dict[Operator, Operator] = {}
         self.cuts: dict[str, dict[int, np.ndarray]] = {}
+        self.copies: dict[str, str] = {}
 
     def run(self) -> Surgery:
         by_name: dict[str, list[Use]] = defaultdict(list)
@@ -64,7 +67,7 @@ class _Surgeon:
             self.graph.drop_initializer(name)
         if self.cuts:
             self.graph.forget_inner_types()
-        return Surgery(self.graph, self.cuts)
+        return Surgery(self.graph, self.cuts, self.copies)
 
     def _slice(self, name: str, uses: list[Use]) -> None:
         kept = [self._kept(use) for use in uses]
@@ -80,7 +83,8 @@ class _Surgeon:
             raise AssertionError(f"uses of the shared tensor '{name}' were to be cut differently")
         for use, each in zip(uses, kept, strict=True):
             if each:
-                copy = f"{name}@{use.operator.label}"
+                copy = self.graph.fresh_name(f"{name}@{use.operator.label}")
+                self.copies[copy] = name
                 self._set(copy, _sliced(array, each))
                 self.cuts[copy] = dict(each)
                 self._change(use.operator, self._now(use.operator).with_input(use.slot, copy))

@@ -15,11 +15,18 @@ FIXED = "x[2,1,4,4] -> y { y = Relu(x) }"
 LAST = "x[N,4,4,1] -> y { y = Relu(x) }"
 TWO = "a[N,3], b[N,5] -> y { y = Concat(a, b, axis=1) }"
 TOKENS = "x[N,7]:i64 -> y:i64 { y = Identity(x) }"
+CLASSES = "x[N,4] -> y[N,3] { y = Gemm(x, w[4,3]) }"
 HALF = "x[N,4]:f16 -> y:f16 { y = Relu(x) }"
 
 
 def ones(*shape: int, dtype: object = np.float32) -> np.ndarray:
     return np.ones(shape, dtype)  # type: ignore[call-overload,no-any-return]
+
+
+def holding(value: float) -> np.ndarray:
+    array = ones(310, 1, 4, 4)
+    array[300, 0, 1, 2] = value
+    return array
 
 
 FITS = {
@@ -46,6 +53,10 @@ MISFITS = {
     "empty": (FREE, {"x": ones(0, 1, 4, 4)}, "at least one"),
     "floats for integers": (TOKENS, {"x": ones(5, 7)}, "holds float32, but the input takes int64"),
     "texts": (FREE, {"x": np.array(["a"])}, "not numbers"),
+    "NaN": (FREE, {"x": holding(np.nan)}, r"data: array 'x' holds NaN in sample 300, at \[300,0,1,2\]"),
+    "infinity": (FREE, {"x": holding(-np.inf)}, r"array 'x' holds infinity in sample 300, at \[300,0,1,2\]"),
+    "label above": (CLASSES, {"x": ones(3, 4), "y": np.array([0, 3, 2])}, "label 3 in 'y', at sample 1.*from 0 to 2"),
+    "label below": (CLASSES, {"x": ones(3, 4), "y": np.array([0, 1, -1])}, "label -1 in 'y', at sample 2.*has 3"),
     "labels of another length": (FREE, {"x": ones(5, 4, 4), "y": ones(4)}, "4 labels for 5 samples"),
 }
 
@@ -130,6 +141,21 @@ def test_labels_go_by_y_unless_that_is_an_input() -> None:
     assert labels[1] == 2
     with pytest.raises(PruneirError, match="no array 'none'; it has x, y"):
         from_arrays(images(), parse(FREE), labels="none")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        (CLASSES, np.array([0, 2])),
+        (CLASSES, np.array([0.5, 7.5])),
+        ("x[N,4] -> y[N,1] { y = Gemm(x, w[4,1]) }", np.array([0, 1])),
+        (FREE, np.array([0, 99])),
+    ],
+    ids=["classes", "no classes but numbers", "one score", "no scores"],
+)
+def test_labels_that_a_network_may_have(text: str, labels: np.ndarray) -> None:
+    shape = (2, 1, 4, 4) if text == FREE else (2, 4)
+    assert from_arrays({"x": ones(*shape), "y": labels}, parse(text)).labels is not None
 
 
 def test_boxes_are_labels_of_any_number() -> None:

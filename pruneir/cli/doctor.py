@@ -35,6 +35,7 @@ _PROGRAMS = (
     ("arm-none-eabi-gcc", "Cortex-M targets", "apt-get install gcc-arm-none-eabi"),
     ("qemu-system-arm", "running Cortex-M code", "apt-get install qemu-system-arm"),
     ("gcc", "x86 targets", "apt-get install gcc"),
+    ("dot", "drawings of explain --svg", "apt-get install graphviz"),
 )
 
 

@@ -63,10 +63,13 @@ def optimize(
 
     wanted = output or files.beside(model)
     recipes = [write_recipe] if write_recipe else []
+    files.require_apart(wanted, source=model, recipe=write_recipe)
     if not dry_run:
         files.require_writable(wanted, files.plan_of(wanted), *recipes, force=force)
-    from pruneir.api import optimize_by
+    from pruneir.api import optimize_by, require_data
 
+    means, deviations = options.numbers("--mean", mean), options.numbers("--std", std)
+    require_data(data, labels=labels, scale=scale, mean=means, std=deviations)
     settings = _settings(
         recipe,
         passes=passes,
@@ -77,8 +80,8 @@ def optimize(
         ratios=options.pairs("--ratio", ratio),
         input_shapes=options.input_shapes(input_shape),
         scale=scale,
-        mean=options.numbers("--mean", mean),
-        std=options.numbers("--std", std),
+        mean=means,
+        std=deviations,
         fold=False if no_fold else None,
         seed=seed,
     )

@@ -45,5 +45,8 @@ def verify(
     else:
         from pruneir.cli.console import console
 
-        console().print(found.table())
+        out = console()
+        if found.note:
+            out.print(found.note, style="yellow", soft_wrap=True)
+        out.print(found.table())
     return 0 if found.ok else 1

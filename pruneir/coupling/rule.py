@@ -287,8 +287,9 @@ class Op:
 
     def produce(self, out: Axis, *constants: Axis | None) -> None:
         """Output positions come from a weight's: with the weight masked they are zero."""
+        zero = all(axis.zero for axis in constants if axis is not None)
         self.tie(out, *constants, role="out")
-        out.tensor.state.zero[out.index] = True
+        out.tensor.state.zero[out.index] = zero
 
     def contract(self, a: Axis, b: Axis) -> None:
         """Two axes are multiplied and summed over: what dies must contribute nothing, so one side must be zero."""

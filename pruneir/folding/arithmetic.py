@@ -77,7 +77,8 @@ def _is_smooth(samples: Samples, operator: Operator) -> bool:
         return bool(np.all((other < 0) | ~changes))
     if operator.is_a("Where") and varying[0] is not inputs[0]:
         return True
-    if operator.is_a("Div") and all(not np.any(a % b) for a, b in zip(*inputs, strict=True)):
+    exact = operator.is_a("Div") and all(not np.any(a % b) for a, b in zip(*inputs, strict=True))
+    if exact and samples.tells_roundings:  # a ratio at odd sizes too, so no rounding happens
         return True
     rounds = operator.is_a(*_ROUNDING) and samples.static(operator.outputs[0]) is not None
     return not rounds and not operator.is_a(*_CLAMPING)

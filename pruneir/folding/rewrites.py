@@ -14,6 +14,7 @@ import numpy as np
 from pruneir.folding.arithmetic import view_target
 from pruneir.folding.broadcasts import drop_expand
 from pruneir.folding.edit import bypass, define, only_user
+from pruneir.folding.recurrent import drop_zero_state
 from pruneir.folding.resizes import drop_resize, fold_sizes
 from pruneir.folding.shuffles import VIEWS, gather_shuffle
 from pruneir.folding.sizes import Samples
@@ -160,4 +161,5 @@ _RULES: dict[str, list[tuple[str, Rule]]] = {
     **{kind: [(_NOTHING, drop_identity), (_TRANSPOSES, join_transposes)] for kind in ("Concat", "Sum", "Max", "Min")},
     **{kind: [(_TRANSPOSES, join_transposes)] for kind in ("Add", "Sub", "Mul", "Div", "Pow")},
     "Mean": [(_NOTHING, drop_identity)],
+    **{kind: [("zero states dropped", drop_zero_state)] for kind in ("LSTM", "GRU", "RNN")},
 }

@@ -1,7 +1,8 @@
-"""Shapes at up to three choices of every symbolic size: what is equal in all of them does not depend on the symbols.
+"""Shapes at several choices of every symbolic size: what is equal in all of them does not depend on the symbols.
 
 The third choice is far from the other two (batch 1, other axes three times as long) and gives symbols of different
 names different sizes, so that neither a clamped size nor two equal axes pass for something that they are not.
+More choices have odd sizes, as far as the graph fits any, so that no rounding to a multiple passes for a size itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from pruneir.graph import Graph
-from pruneir.shapes import Shapes, Sizes, at_other_sizes, infer
+from pruneir.shapes import Shapes, Sizes, at_other_sizes, infer, odd_points, symbol_of
 
 Column = tuple[int, ...]
 """One size at every choice."""
@@ -45,8 +46,12 @@ class Samples:
         for distinct in (True, False):
             third = infer(self.graph, self._far(first, second, distinct))
             if len(third.failures) <= len(first.failures):
-                return (first, second, third)
-        return (first, second)
+                return (first, second, third, *self._odd)
+        return (first, second, *self._odd)
+
+    @cached_property
+    def _odd(self) -> list[Shapes]:
+        return odd_points(self.graph, self.first, at_other_sizes(self.graph, self.first))
 
     def shape(self, name: str) -> tuple[Column, ...] | None:
         """The length of every axis at every choice; None where the shape, or the rank, depends on data."""
@@ -94,11 +99,22 @@ class Samples:
     def roots(self) -> dict[Column, tuple[str, int]]:
         """The graph input and axis that a symbolic size is read from; sizes that could be two symbols are left out."""
         single = {column: places for column, places in self._symbols.items() if len(set(places.values())) == 1}
-        return {column: next(iter(places)) for column, places in single.items()}
+        found = {column: next(iter(places)) for column, places in single.items()}
+        return found if self.tells_roundings else {column: place for column, place in found.items() if place[1] == 0}
 
     def is_certain(self, column: Column) -> bool:
-        """Whether equality with this size at every choice is equality always: no two symbols share their sizes."""
-        return len(set(column)) == 1 or len(self.roots) == len(self._symbols) or column in self.roots
+        """Whether equality with this size at every choice is equality always.
+
+        It is not where two symbols share their sizes, nor where sizes but the batch were tried as round numbers alone.
+        """
+        if len(set(column)) == 1 or column in self.roots:
+            return True
+        return self.tells_roundings and len(self.roots) == len(self._symbols)
+
+    @cached_property
+    def tells_roundings(self) -> bool:
+        """Whether every symbol but the batch was tried at odd sizes, or at odd multiples of what it must."""
+        return bool(self._odd) or not any(axis for places in self._symbols.values() for _, axis in places)
 
     @cached_property
     def _symbols(self) -> dict[Column, dict[tuple[str, int], str]]:
@@ -108,13 +124,8 @@ class Samples:
             columns = zip(*(point.inputs[name] for point in self.points), strict=True)
             for axis, column in enumerate(columns):
                 if len(set(column)) > 1:
-                    found.setdefault(column, {})[name, axis] = self._symbol(name, axis)
+                    found.setdefault(column, {})[name, axis] = symbol_of(self.graph, name, axis)
         return found
-
-    def _symbol(self, name: str, axis: int) -> str:
-        declared = self.graph.type_of(name)
-        dim = declared.shape[axis] if declared is not None and declared.shape is not None else None
-        return dim if isinstance(dim, str) else f"{name}.{axis}"
 
     def _far(self, first: Shapes, second: Shapes, distinct: bool) -> Sizes:
         order: dict[str, int] = {}
@@ -123,7 +134,7 @@ class Samples:
             dims = list(shape)
             for axis, (near, other) in enumerate(zip(shape, second.inputs[name], strict=True)):
                 if near != other:
-                    index = order.setdefault(self._symbol(name, axis), len(order)) if distinct else 0
+                    index = order.setdefault(symbol_of(self.graph, name, axis), len(order)) if distinct else 0
                     dims[axis] = 1 + index if axis == 0 else 3 * other + 32 * index
             sizes[name] = tuple(dims)
         return sizes

@@ -188,8 +188,11 @@ class Graph:
     def forget_inner_types(self) -> None:
         """Drop every declared type but those of inputs and outputs: after surgery they are stale."""
         interface = {*self.inputs, *self.outputs}
+        gone = [name for name in self.declared if name not in interface]
         self.declared = {name: info for name, info in self.declared.items() if name in interface}
         del self.extras.value_info[:]
+        for name in gone:
+            self._forget(name)
 
     def copy(self) -> Graph:
         """A graph of its own over the same operators and arrays."""

@@ -107,6 +107,7 @@ class Result:
     notes      what the reader of the table should know, a line each
     cuts       kept positions of initializers, in the indices of the graph given
     changed    initializers whose values changed beyond slicing
+    copies     vectors that were copied for one use, and what they are copies of
     follows    vectors that are no longer there, and the initializer and axis whose cuts they would have shared
     reference  for lossy passes: the uncut network that the result must equal, built when asked for
     kind       what becomes of removed channels there: `masked` to zero, or `held` at a constant
@@ -119,6 +120,7 @@ class Result:
     notes: tuple[str, ...] = ()
     cuts: Cuts = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
+    copies: Mapping[str, str] = field(default_factory=dict)
     follows: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     reference: Callable[[], Graph] | None = None
     kind: Literal["masked", "held"] = "masked"

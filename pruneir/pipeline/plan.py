@@ -12,7 +12,7 @@ Cuts = Mapping[str, Mapping[int, np.ndarray]]
 """Kept positions by initializer and axis, in the indices of the graph that was cut."""
 
 
-_NOTHING: Mapping[str, tuple[str, int]] = {}
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,14 @@ class Plan:
     changed  initializers whose values changed beyond slicing
     passes   the passes in order, as they were configured
     follows  vectors that are folded away, and the initializer and axis whose cuts they go on to share
+    copies   vectors that were copied for one use, and the input file's name of what they are copies of
     """
 
     kept: Mapping[str, Mapping[int, tuple[int, np.ndarray]]] = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
     passes: tuple[str, ...] = ()
     follows: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     def then(
         self,
@@ -38,27 +40,35 @@ class Plan:
         changed: frozenset[str],
         name: str,
         follows: Mapping[str, tuple[str, int]] = _NOTHING,
+        copies: Mapping[str, str] = _NOTHING,
     ) -> Plan:
         """This plan followed by a pass.
 
-        cuts     what the pass cut; a vector that it copied, `NAME@NODE`, goes on from what was kept of `NAME`
+        cuts     what the pass cut
         sizes    shapes of the initializers before the pass
         follows  vectors that the pass took out, and the initializer and axis whose later cuts they share
+        copies   vectors that the pass copied for one use, `NAME@NODE`: they go on from what was kept of `NAME`
         """
         composed = {key: dict(axes) for key, axes in self.kept.items()}
         for key, axes in cuts.items():
-            source = key if key in composed or key in sizes else key.rpartition("@")[0] or key
+            source = copies.get(key, key)
             entry = composed[key] = dict(composed.get(source, {}))
             for axis, kept in axes.items():
-                size = (sizes.get(key) or sizes[source])[axis]
+                size = sizes[source][axis]
                 entry[axis] = _narrowed(entry.get(axis), size, kept)
                 for vector in (v for v, place in self.follows.items() if place == (key, axis)):
                     composed[vector] = {0: _narrowed(composed.get(vector, {}).get(0), size, kept)}
-        return Plan(composed, self.changed | changed, (*self.passes, name), {**self.follows, **follows})
+        return Plan(
+            composed,
+            self.changed | changed,
+            (*self.passes, name),
+            {**self.follows, **follows},
+            {**self.copies, **{copy: self.copies.get(source, source) for copy, source in copies.items()}},
+        )
 
     def within(self, names: Container[str]) -> Plan:
         """The plan in the names of the input file: tensors that a pass has made since are not in it."""
-        made = {key for key in self.changed if key not in names and key.rpartition("@")[0] not in names}
+        made = {key for key in self.changed if key not in names and self.copies.get(key) not in names}
         return replace(self, kept={key: axes for key, axes in self.kept.items() if key not in made})
 
     def to_json(self) -> dict[str, Any]:

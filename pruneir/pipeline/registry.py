@@ -50,7 +50,11 @@ def get(name: str) -> type[Pass]:
 def parse_pass(text: str) -> Pass:
     """The pass that a text such as `slim{ratio=0.5,absorb=false}` describes."""
     name, given = read(text)
-    return make(name, given)
+    what = make(name, given)
+    for first, other in getattr(what, "exclusive", ()):  # recipes are written with every option, so not in `make`
+        if first in given and other in given and getattr(what, other) is not None:
+            raise PruneirError(f"pass {name}: {other} is instead of {first}; give only one of them")
+    return what
 
 
 def make(name: str, given: Mapping[str, Any]) -> Pass:

@@ -31,13 +31,30 @@ def read_plan(path: str | Path) -> Plan:
         raise PruneirError(f"{path}: not a plan; `pruneir optimize` writes one beside its output") from None
 
 
-def is_mask(plan: Plan, graph: Graph) -> bool:
-    """Whether the plan alone says what the result computes: nothing was absorbed, nothing new was cut.
+def is_mask(plan: Plan) -> bool:
+    """Whether the plan alone says what the result computes: no pass changed what it left, or may have."""
+    return not plan.changed and not any(getattr(parse_pass(text), "absorb", False) for text in plan.passes)
 
-    A pass that makes tensors of its own, as `fold-bn` makes biases, has a plan that names what the file does not have.
-    """
-    made = {key for key in plan.kept if key in plan.changed and graph.constant(key) is None}
-    return not made and not any(getattr(parse_pass(text), "absorb", False) for text in plan.passes)
+
+def require_plan_of(plan: Plan, path: str | Path, before: tuple[str, Graph], after: tuple[str, Graph]) -> None:
+    """PruneirError unless the plan has the names and sizes of the first graph, and leaves those of the second."""
+    for key, axes in plan.kept.items():
+        name = key if key in before[1].network else key.rpartition("@")[0] or key
+        if name not in before[1].network:
+            raise PruneirError(f"{path} is not a plan of {before[0]}: that has no '{name}'")
+        whole = {axis: size for axis, (size, _) in axes.items()}
+        _require(before[1], name, whole, f"{path} is not a plan of {before[0]}")
+        left = {axis: len(kept) for axis, (_, kept) in axes.items()}
+        _require(after[1], key, left, f"{after[0]} is not what {path} leaves")
+
+
+def _require(graph: Graph, name: str, sizes: Mapping[int, int], wrong: str) -> None:
+    """PruneirError where a constant of that name has other sizes; what is no constant says nothing."""
+    array = graph.constant(name)
+    for axis, size in sizes.items() if array is not None else ():
+        assert array is not None
+        if axis >= array.ndim or array.shape[axis] != size:
+            raise PruneirError(f"{wrong}: '{name}' is {list(array.shape)}, the plan has {size} on axis {axis}")
 
 
 def masked_by(graph: Graph, plan: Plan) -> Graph:
@@ -54,13 +71,13 @@ def masked_by(graph: Graph, plan: Plan) -> Graph:
         assert array is not None
         if not is_float(array.dtype):
             continue
-        masked = _masked(array, key, axes, here[0])
-        if key == name:
-            _set(copy, name, masked)
+        masked = [_masked(array, key, axes, use) for use in here]
+        if key == name and all(np.array_equal(each, masked[0]) for each in masked):
+            _set(copy, name, masked[0])
             continue
-        fresh = copy.fresh_name(key)
-        copy.set_initializer(fresh, masked)
-        for use in here:
+        for use, each in zip(here, masked, strict=True):
+            fresh = copy.fresh_name(f"{name}@{use.operator.label}")
+            copy.set_initializer(fresh, each)
             rewired[use.operator] = rewired.get(use.operator, use.operator).with_input(use.slot, fresh)
     for old, new in rewired.items():
         copy.replace(old, new)

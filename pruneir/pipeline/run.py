@@ -173,7 +173,7 @@ class _Chain:
             raise
         seconds = time.perf_counter() - start
         sizes = {name: array.shape for name, array in constants(graph).items()} if result.cuts else {}
-        self.plan = self.plan.then(result.cuts, sizes, result.changed, str(step.what), result.follows)
+        self.plan = self.plan.then(result.cuts, sizes, result.changed, str(step.what), result.follows, result.copies)
         return Record(step, result, None, seconds)
 
     def _context(self, step: Step) -> Context:
@@ -240,7 +240,8 @@ def _nothing_to_prune(outcome: Outcome) -> list[str]:
     for record in outcome.records:
         result = record.result
         if record.step.what.lossy and not result.cuts and not result.changed:
-            reasons = Counter(row.note for row in result.rows if row.note) or Counter(r.reason for r in result.refusals)
+            reasons = Counter(row.note or "the budget asks for no channel" for row in result.rows)
+            reasons = reasons or Counter(refusal.reason for refusal in result.refusals)
             why = "; ".join(reason for reason, _ in reasons.most_common(3)) or "no channel is free"
             found.append(f"{record.step.what.name}: nothing to prune: {why}")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pruneir.constants import Held, absorb, estimate, held_constants
 from pruneir.cost import MacCounter, macs_by_operator
@@ -26,6 +26,9 @@ class Structured(Pass):
     """A pass that removes whole channels."""
 
     lossy = True
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (("ratio", "macs"),)
+    """Options of which only one may be given."""
+
     ratio: float = 0.5
     macs: float | None = None
     scope: Literal["global", "local"] = "global"
@@ -39,6 +42,8 @@ class Structured(Pass):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise PruneirError(f"pass {self.name}: {name}={value:g} is not a share between {low} and {high}")
+        if self.macs is not None and self.ratio != Structured.ratio:
+            raise PruneirError(f"pass {self.name}: macs is instead of ratio; give only one of them")
 
     @abstractmethod
     def scores(self, coupling: Coupling, groups: list[Group], context: Context) -> Scores:
@@ -57,9 +62,14 @@ class Structured(Pass):
         budget = self._budget(scores, context)
         counter = MacCounter(coupling)
         total = max(counter.total(coupling.dead([])), 1)
-        removed = choose(scores, budget, lambda some: counter.total(coupling.dead(some.items())) / total)
-        for group, channels in removed.items():
-            why[group.name] = why_not_more(group, len(channels), budget)
+        removed = choose(
+            scores,
+            budget,
+            lambda some: counter.total(coupling.dead(some.items())) / total,
+            _restrictions(budget, why),
+        )
+        for group in scores:
+            why[group.name] = why_not_more(group, len(removed.get(group, ())), budget)
         return self._cut(coupling, removed, why)
 
     def _budget(self, scores: Scores, context: Context) -> Budget:
@@ -87,11 +97,20 @@ class Structured(Pass):
             refusals=tuple(locks(coupling)),
             notes=_opened(coupling, cut),
             cuts=surgery.cuts,
+            copies=surgery.copies,
             changed=changed,
             reference=lambda: held(coupling, dead, constants) if self.absorb else masked(coupling, dead),
             kind="held" if self.absorb else "masked",
             kept=lambda: kept_positions(coupling, dead),
         )
+
+
+def _restrictions(budget: Budget, why: Mapping[str, str]) -> list[str]:
+    """The options in force that keep channels from going."""
+    flags = {"--keep": "kept by --keep", "--keep-inputs": "kept by --keep-inputs", "--only": "left out by --only"}
+    found = [flag for flag, reason in flags.items() if reason in why.values()]
+    found += ["--ratio"] if budget.ratios else []
+    return [*found, "--target"] if budget.multiple > 1 else found
 
 
 def _opened(coupling: Coupling, cut: Cut) -> tuple[str, ...]:

@@ -15,12 +15,15 @@ from pruneir.data import load_data
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.checks import Checker
+from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.prepare import folded, opened
-from pruneir.pipeline.replay import is_mask, masked_by, read_plan
+from pruneir.pipeline.replay import is_mask, masked_by, read_plan, require_plan_of
 from pruneir.report import numbers
 from pruneir.report.document import SCHEMA
 from pruneir.scaling import Scaling
 from pruneir.verify import Kind, Verification
+
+_NAMED = 3
 
 Sizes = Mapping[str, tuple[int | str, ...]]
 _CLAIMS = {
@@ -35,12 +38,16 @@ _CLAIMS = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared, on what, and how it came out."""
+    """What was compared, on what, and how it came out.
+
+    note   what a plan was given for and could not be checked; empty if there is nothing to say
+    """
 
     first: str
     second: str
     measured_on: str
     result: Verification
+    note: str = ""
 
     @property
     def ok(self) -> bool:
@@ -55,6 +62,7 @@ class Comparison:
             "second": self.second,
             "on": self.measured_on,
             "verify": self.result.to_json(),
+            "note": self.note or None,
         }
 
     def table(self) -> Lines:
@@ -69,9 +77,11 @@ class Comparison:
             shown.add_column(name, justify="right", no_wrap=True)
         shown.add_column("", style="dim", overflow="fold")
         for each in self.result.outputs:
-            at = "" if each.at == (each.name,) else f"compared at {', '.join(each.at)}"
+            said = [] if each.at == (each.name,) else [f"compared at {', '.join(each.at)}"]
+            if each.equal and each.largest > self.result.tolerance:
+                said.append("within tolerance, by its absolute part")
             figures = map(numbers.error, (each.largest, each.mean, each.difference))
-            shown.add_row(each.name, *figures, at)
+            shown.add_row(each.name, *figures, "; ".join(said))
         return Lines(head, shown)
 
 
@@ -98,12 +108,24 @@ def comparison(
     checker = Checker(load_data(data, a, scaling=scaling) if data else None, seed)
     cuts = read_plan(plan) if plan is not None else None
     kind: Kind = "drift" if drift else "equal"
-    reference = a
+    reference, note = a, ""
+    if cuts is not None:
+        require_plan_of(cuts, plan or "", (str(first), a), (str(second), b))
     if cuts is not None and not drift:
         cleaned = folded(a)
-        kind = "masked" if is_mask(cuts, cleaned) else "drift"
-        reference = masked_by(cleaned, cuts) if kind == "masked" else a
-    return Comparison(str(first), str(second), checker.source, checker.compare(reference, b, kind))
+        kind = "masked" if is_mask(cuts) else "drift"
+        if kind == "masked":
+            reference = masked_by(cleaned, cuts)
+        else:
+            note = _not_masked(cuts)
+    return Comparison(str(first), str(second), checker.source, checker.compare(reference, b, kind), note)
+
+
+def _not_masked(plan: Plan) -> str:
+    names = sorted(plan.changed)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    into = f"absorbed constants into {', '.join(names[:_NAMED])}{more}" if names else "absorb constants"
+    return f"not checked against the mask: the plan's passes {into}; drift only"
 
 
 def _interface(graph: Graph) -> str:

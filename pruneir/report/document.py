@@ -10,6 +10,7 @@ from pruneir.errors import Refusal
 from pruneir.pipeline.passes import GroupRow
 from pruneir.pipeline.run import Outcome, Record
 from pruneir.report.accuracy import Accuracy
+from pruneir.report.counted import counted_at
 
 SCHEMA = 1
 _COSTS = ("macs", "params", "bytes", "activation_peak")
@@ -27,6 +28,7 @@ def document(
         "input": source,
         "output": output,
         **{name: _change(outcome.before, outcome.after, name) for name in _COSTS},
+        "counted_at": {name: list(shape) for name, shape in counted_at(outcome.graph).items()},
         "groups": [_group(row) for row in outcome.rows],
         "refusals": [refusal(each) for each in outcome.refusals],
         "verify": _verify(outcome),

@@ -23,6 +23,7 @@ from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import GroupRow
 from pruneir.pipeline.prepare import opened, prepared
 from pruneir.report import numbers
+from pruneir.report.counted import Counted, counted_at, is_open, sentence
 from pruneir.report.document import SCHEMA, refusal
 from pruneir.report.explanation import group_document
 from pruneir.report.table import groups as group_table
@@ -40,6 +41,7 @@ class Inspection:
     graph    the file as it is; costs and groups are those after the lossless clean-up
     share    of the MACs whose operators have an axis that can lose channels
     macs     by operator
+    counted  input shapes that the costs were counted at
     """
 
     source: str
@@ -49,6 +51,7 @@ class Inspection:
     groups: tuple[Group, ...]
     locks: tuple[Refusal, ...]
     macs: Mapping[Operator, int]
+    counted: Counted
 
     @property
     def operators(self) -> dict[str, int]:
@@ -69,6 +72,7 @@ class Inspection:
             "outputs": [self._value(name) for name in self.graph.outputs],
             "operators": self.operators,
             **asdict(self.cost),
+            "counted_at": {name: list(shape) for name, shape in self.counted.items()},
             "prunable_share": self.share,
             "groups": [{**group_document(group), "macs": self._macs(group)} for group in self.groups],
             "locks": [refusal(lock) for lock in self.locks],
@@ -105,6 +109,8 @@ class Inspection:
         shown.add_row("MACs", f"{numbers.count(self.cost.macs)}, {numbers.percent(self.share)} touch a prunable axis")
         shown.add_row("parameters", f"{numbers.count(self.cost.params)}, {numbers.size(self.cost.bytes)}")
         shown.add_row("activation peak", numbers.size(self.cost.activation_peak))
+        if is_open(self.graph):
+            shown.add_row("", Text(sentence(self.counted), style="dim", overflow="fold"))
         return shown
 
     def _macs(self, group: Group) -> int:
@@ -137,6 +143,7 @@ def inspection(source: str | Path, shapes: Sizes, *, fold: bool = True) -> Inspe
         groups=tuple(coupling.groups),
         locks=tuple(locks(coupling)),
         macs=macs_by_operator(coupling),
+        counted=counted_at(coupling.graph, coupling.traced.shapes.inputs),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -15,6 +16,10 @@ from pruneir.pipeline.passes import GroupRow
 from pruneir.pipeline.run import Outcome, Record
 from pruneir.report import numbers
 from pruneir.report.accuracy import Accuracy
+from pruneir.report.counted import counted_at, is_open, sentence
+
+if TYPE_CHECKING:
+    from pruneir.verify import Verification
 
 _SHOWN = 6
 """Reasons in the table; `explain` prints all."""
@@ -34,7 +39,10 @@ def table(outcome: Outcome, accuracy: Accuracy | None = None, *, verbose: bool =
         parts += [members(outcome.rows)] if verbose else []
     if outcome.refusals:
         parts.append(refusals(outcome.refusals, None if verbose else _SHOWN))
-    parts.append(_sums(outcome, accuracy))
+    sums: list[RenderableType] = [_sums(outcome, accuracy)]
+    if is_open(outcome.graph):
+        sums.append(Text(sentence(counted_at(outcome.graph)), style="dim", overflow="fold"))
+    parts.append(Group(*sums))
     parts.append(_verdicts(outcome))
     return Group(*[Padding(part, (0, 0, 1, 1)) for part in parts])
 
@@ -74,7 +82,8 @@ def refusals(given: Iterable[Refusal], limit: int | None = None) -> Group:
         nodes.setdefault(replace(refusal, node=""), []).append(refusal)
     lines: list[RenderableType] = [Text("left alone", style="dim")]
     for why, alike in list(nodes.items())[:limit]:
-        text = Text(_listed([refusal.node for refusal in alike]), overflow="fold")
+        named = list(filter(None, (refusal.node for refusal in alike))) or _holds(alike) or ["the network"]
+        text = Text(_listed(named), overflow="fold")
         text.append(f"  {_sentence(why.reason + _held(alike))}", style="dim")
         text.append(f" {_sentence(why.remedy)}" if why.remedy else "", style="italic")
         text.append(f" [{why.code}]", style="dim")
@@ -86,13 +95,19 @@ def refusals(given: Iterable[Refusal], limit: int | None = None) -> Group:
 
 def _held(alike: Sequence[Refusal]) -> str:
     """What reasons of the same wording hold together."""
-    holds = list(dict.fromkeys(name for refusal in alike for name in refusal.holds))
+    holds = _holds(alike)
     counts = {refusal.channels for refusal in alike if refusal.holds}
     if not holds:
         return ""
     count = f"{'up to ' * (len(counts) > 1)}{numbers.plural(max(counts), 'channel')}"
     whose = _listed(holds) if len(holds) <= _NAMED else f"{len(holds)} operators"
+    if not any(refusal.node for refusal in alike):
+        whose = "it" if len(holds) == 1 else "each"
     return f", so {count} of {whose} stay{'s' * (counts == {1})}"
+
+
+def _holds(alike: Sequence[Refusal]) -> list[str]:
+    return list(dict.fromkeys(name for refusal in alike for name in refusal.holds))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -142,15 +157,26 @@ def _verdicts(outcome: Outcome) -> Group:
 def _verdict(record: Record) -> Text:
     what, check = record.step.what, record.check
     line = Text(str(what), style="bold")
+    if check is not None and check.ok and "nothing to fold" in record.result.notes:
+        check = None
     if check is not None:
         claims = {"equal": "its input", "masked": "the masked network", "held": "the network with constants held"}
         verb = ("equals", "") if check.ok else ("DIFFERS from", "bold red")
         line.append("  ")
         line.append(f"{verb[0]} {claims.get(check.kind, 'its reference')}", style=verb[1] or "green")
-        line.append(f" ({numbers.error(check.worst)})", style="dim")
+        line.append(f" ({_figure(check)})", style="dim")
     for note in record.result.notes:
         line.append(f"  {note}" if check is None else f"\n  {note}", style="dim")
     return line
+
+
+def _figure(check: Verification) -> str:
+    """The relative figure; where only the absolute part of the tolerance allows it, that is said."""
+    shown = numbers.error(check.worst)
+    if not check.ok or check.worst <= check.tolerance:
+        return shown
+    worst = max(check.outputs, key=lambda drift: drift.largest)
+    return f"{shown}; {numbers.error(worst.difference)} absolute, within tolerance"
 
 
 def _plain(header: bool = True) -> Table:

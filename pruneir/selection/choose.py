@@ -7,7 +7,7 @@ and one channel stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor, gcd
 from typing import Literal
@@ -42,19 +42,26 @@ class Budget:
     ratios: Mapping[Group, float] = field(default_factory=dict)
 
 
-def choose(scores: Scores, budget: Budget, macs_left: Callable[[Removed], float] | None = None) -> Removed:
+def choose(
+    scores: Scores,
+    budget: Budget,
+    macs_left: Callable[[Removed], float] | None = None,
+    restrictions: Sequence[str] = (),
+) -> Removed:
     """The channels that go.
 
     macs_left  share of multiply-accumulates that a choice would leave; needed for a budget in MACs
+    restrictions  options in force that keep channels from going, to name where the budget is out of reach
     """
     if budget.macs is None:
         return _at(scores, budget, budget.ratio)
     assert macs_left is not None
     if macs_left(_at(scores, budget, 1.0)) > budget.macs:
         least = macs_left(_at(scores, budget, 1.0))
+        loosen = f", loosen {' and '.join(restrictions)}" if restrictions else ""
         raise PruneirError(
             f"macs={budget.macs:g} is out of reach: the largest cut leaves {least:.3g} of the MACs; "
-            "raise macs or max_per_group, or free more of the network (see `pruneir explain`)"
+            f"raise macs or max_per_group{loosen}, or free more of the network (see `pruneir explain`)"
         )
     low, high = 0.0, 1.0
     total = sum(map(len, scores.values()))

@@ -1,7 +1,7 @@
 """Equality and drift between two graphs, the references that pruned networks must equal, and validity."""
 
 from pruneir.verify.drift import Drift, Kept, compare
-from pruneir.verify.feeds import random_feeds
+from pruneir.verify.feeds import odd_feeds, random_feeds
 from pruneir.verify.reference import Held, held, kept_positions, masked
 from pruneir.verify.valid import check_model
 from pruneir.verify.verification import Kind, Verification, verify
@@ -17,6 +17,7 @@ __all__ = [
     "held",
     "kept_positions",
     "masked",
+    "odd_feeds",
     "random_feeds",
     "verify",
 ]

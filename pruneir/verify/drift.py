@@ -66,6 +66,8 @@ class _Tally:
     exact: bool = False
     fits: bool = True
     samples: int = 0
+    alike: bool = False
+    """Whether all samples are the same one, so that no output can differ between them."""
     low: np.ndarray | None = None
     high: np.ndarray | None = None
 
@@ -109,12 +111,12 @@ class _Tally:
 
     @property
     def varies(self) -> bool:
-        """Whether some position differs between samples, or from the others where there is one sample."""
+        """Whether some position differs between samples, or from the others where there is but one sample."""
         if self.exact:
             return True
         if self.low is None or self.high is None:
             return False
-        spread = self.high - self.low if self.samples > 1 else self.high.max() - self.low.min()
+        spread = self.high - self.low if self.samples > 1 and not self.alike else self.high.max() - self.low.min()
         return bool(np.max(spread) > _NEAR * self.scale)
 
     def reaches(self, bounds: tuple[float, float]) -> bool:
@@ -128,6 +130,7 @@ class _Comparison:
     def __init__(self, a: Graph, b: Graph, batches: Sequence[Feeds], kept: Kept):
         self.a, self.b, self.batches, self.kept = a, b, batches, kept
         self.stand_ins = StandIns(b)
+        self.alike = _alike(batches)
         self.tallies: dict[str, _Tally] = {}
 
     def run(self) -> list[Drift]:
@@ -163,7 +166,7 @@ class _Comparison:
         names = [name for name in dict.fromkeys(n for group in groups for n in group) if name not in self.tallies]
         if not names:
             return
-        self.tallies |= {name: _Tally() for name in names}
+        self.tallies |= {name: _Tally(alike=self.alike) for name in names}
         ours_first: Iterable[dict[str, np.ndarray]] = run(self.a, names, self.batches)
         if len(self.batches) == 1:
             ours_first = list(ours_first)
@@ -216,6 +219,12 @@ class _Comparison:
         if tally.exact or value not in self.stand_ins.varying:
             return tally.difference == 0 or tolerance.allows(tally.difference, 0 if tally.exact else tally.scale)
         return tolerance.allows(tally.difference, tally.scale)
+
+
+def _alike(batches: Sequence[Feeds]) -> bool:
+    """Whether every sample of every input equals the first."""
+    first = {name: array[:1] for name, array in batches[0].items() if array.ndim} if batches else {}
+    return all(bool((batch[name] == sample).all()) for batch in batches for name, sample in first.items())
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

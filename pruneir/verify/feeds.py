@@ -10,7 +10,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
-from pruneir.shapes import Sizes, at_batch, infer
+from pruneir.shapes import Sizes, at_batch, infer, odd_points, two_sizes
 
 
 def random_feeds(graph: Graph, *, batch: int = 2, seed: int = 0, sizes: Sizes | None = None) -> dict[str, np.ndarray]:
@@ -29,6 +29,23 @@ def random_feeds(graph: Graph, *, batch: int = 2, seed: int = 0, sizes: Sizes | 
             raise PruneirError(f"input '{name}' has no shape to make random data of; give --input-shape or --data")
         feeds[name] = _random(name, shapes[name], kind.elem_type, seed)
     return feeds
+
+
+def odd_feeds(graph: Graph, *, batch: int = 2, seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """Random inputs with symbols other than the batch at odd sizes, the smallest first; none if none fit.
+
+    They fit by the shapes alone: whether the network runs on them is for the caller to try.
+    """
+    first, second = two_sizes(graph)
+    points = [point for point in odd_points(graph, first, second) if _is_cheap(point.inputs, first.inputs)]
+    lone = _fitting(graph, 1) == _fitting(graph, batch) if points else False
+    sizes = [point.inputs if lone else at_batch(graph, point.inputs, batch) for point in reversed(points)]
+    return [random_feeds(graph, seed=seed, sizes=shapes) for shapes in sizes]
+
+
+def _is_cheap(sizes: Sizes, usual: Sizes) -> bool:
+    """Whether no axis is much longer than usual: the large sizes are for inference alone."""
+    return all(size <= 4 * n for name in sizes for size, n in zip(sizes[name], usual[name], strict=True))
 
 
 def _fitting(graph: Graph, batch: int) -> dict[str, tuple[int, ...]]:

@@ -58,7 +58,12 @@ def held(coupling: Coupling, dead: np.ndarray, values: Held) -> Graph:
 
     Padding that depends on the image's size (`auto_pad`) is written out for the sizes that the coupling was traced at.
     """
-    holding = _Holding(coupling, coupling.graph.copy(), coupling.cut(dead))
+    masking = _Masking(coupling.graph.copy(), coupling.cut(dead))
+    for use in coupling.traced.uses:
+        array = coupling.graph.constant(use.name)
+        if array is not None and "recurrent" in use.roles.values():  # what an operator sums over inside of itself
+            masking.mask(use.name, array, [use])
+    holding = _Holding(coupling, masking.finish(), masking.cut)
     by_operator: dict[Operator, list[Reading]] = defaultdict(list)
     for reading in coupling.traced.readings:
         if holding.cut.touches(reading.labels):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 Cli = Callable[..., Any]
@@ -22,6 +23,15 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown option of a pass": (("optimize", "net.onnx", "--pass", "slim{ratoi=1}"), "did you mean ratio?"),
     "bad value": (("optimize", "net.onnx", "--pass", "slim{ratio=half}"), "ratio takes a number, not 'half'"),
     "value out of range": (("optimize", "net.onnx", "--pass", "slim{ratio=2}"), "ratio"),
+    "ratio and macs": (
+        ("optimize", "net.onnx", "--pass", "slim{ratio=0.5,macs=0.5}"),
+        "pass slim: macs is instead of ratio; give only one of them",
+    ),
+    "macs out of reach": (("optimize", "net.onnx", "--pass", "slim{macs=0.01}"), "max_per_group, or free more"),
+    "macs out of reach for options": (
+        ("optimize", "net.onnx", "--pass", "filter{macs=0.01}", "--keep", "a", "--ratio", "c=0.1", "--target", "x86"),
+        "raise macs or max_per_group, loosen --keep and --ratio and --target, or free more",
+    ),
     "unclosed pass": (("optimize", "net.onnx", "--pass", "slim{ratio=0.5"), "expected `,` or `}`"),
     "unknown flag": (("optimize", "net.onnx", "--frce"), "--force"),
     "unknown verb": (("optimise", "net.onnx"), "optimize"),
@@ -35,9 +45,36 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "output in no folder": (("optimize", "net.onnx", *SLIM, "-o", "no/out.onnx"), "folder no does not exist"),
     "output is a folder": (("optimize", "net.onnx", *SLIM, "-o", "folder"), "folder is a folder"),
     "output exists": (("optimize", "net.onnx", *SLIM, "-o", "text.onnx"), "text.onnx exists; pass --force"),
-    "output is the input": (("optimize", "net.onnx", *SLIM, "-o", "net.onnx"), "net.onnx exists"),
+    "output is the input": (("optimize", "net.onnx", *SLIM, "-o", "net.onnx"), "net.onnx is the input, which the plan"),
+    "output is the input, forced": (
+        ("optimize", "net.onnx", *SLIM, "-o", "folder/../net.onnx", "--force"),
+        "net.onnx is the input, which the plan refers to; write elsewhere",
+    ),
+    "output is a dot": (("optimize", "net.onnx", *SLIM, "-o", "."), ".: is a folder; give the .onnx file in it"),
+    "input is a dot": (("optimize", ".", *SLIM), ".: is a folder; give the .onnx file in it"),
+    "input is the folder above": (("optimize", "..", *SLIM), "..: is a folder; give the .onnx file in it"),
     "plan exists": (("optimize", "net.onnx", *SLIM, "-o", "old.onnx"), "old.plan.json exists"),
     "recipe exists": (("optimize", "net.onnx", *SLIM, "--write-recipe", "bad.toml"), "bad.toml exists"),
+    "recipe in the input's place": (
+        ("optimize", "net.onnx", *SLIM, "--write-recipe", "net.onnx", "--force"),
+        "--write-recipe: net.onnx is the input; give the recipe a file of its own",
+    ),
+    "recipe in the input's data's place": (
+        ("optimize", "net.onnx", *SLIM, "--write-recipe", "net.onnx.data", "--force"),
+        "net.onnx.data is the input's data",
+    ),
+    "recipe in the output's place": (
+        ("optimize", "net.onnx", *SLIM, "-o", "out.onnx", "--write-recipe", "folder/../out.onnx", "--force"),
+        "out.onnx is the output;",
+    ),
+    "recipe in the plan's place": (
+        ("optimize", "net.onnx", *SLIM, "-o", "out.onnx", "--write-recipe", "out.plan.json", "--force"),
+        "out.plan.json is the output's plan",
+    ),
+    "recipe in the output's data's place": (
+        ("optimize", "net.onnx", *SLIM, "-o", "out.onnx", "--write-recipe", "out.onnx.data", "--force"),
+        "out.onnx.data is the output's data",
+    ),
     "shape without sizes": (("optimize", "net.onnx", *SLIM, "--input-shape", "x"), "--input-shape: 'x' is not"),
     "shape with a zero": (("optimize", "net.onnx", *SLIM, "--input-shape", "x:0,1,8,8"), "is not NAME:SIZES"),
     "shape of no input": (("optimize", "net.onnx", *SLIM, "--input-shape", "z:1,1,8,8"), "no input 'z'"),
@@ -48,6 +85,17 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "missing data": (("optimize", "net.onnx", *SLIM, "--data", "no.npz"), "no.npz: no such file"),
     "data that are none": (("optimize", "net.onnx", *SLIM, "--data", "text.onnx"), "not an .npz file"),
     "labels without data": (("optimize", "net.onnx", *SLIM, "--labels", "y"), "give --data too"),
+    "scale without data": (("optimize", "net.onnx", *SLIM, "--scale", "2"), "--scale says how to read the data"),
+    "mean without data": (("optimize", "net.onnx", *SLIM, "--mean", "0.5"), "--mean says how to read the data"),
+    "std without data": (("optimize", "net.onnx", *SLIM, "--std", "0.5"), "--std says how to read the data"),
+    "data with NaN": (
+        ("optimize", "net.onnx", *SLIM, "--data", "nan.npz"),
+        "nan.npz: array 'x' holds NaN in sample 2, at [2,3,4]; mend the sample or leave it out",
+    ),
+    "labels of no class": (
+        ("optimize", "net.onnx", *SLIM, "--data", "labels.npz"),
+        "labels.npz: label 5 in 'y', at sample 1, is no class of the network, which has 5; give labels from 0 to 4",
+    ),
     "mean that is no number": (("optimize", "net.onnx", *SLIM, "--mean", "a,b"), "--mean: 'a,b'"),
     "inspect nothing": (("inspect", "nowhere.onnx"), "no such file"),
     "explain a stranger": (("explain", "net.onnx", "zz"), "no node, tensor or group 'zz'"),
@@ -71,6 +119,10 @@ def folder(model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "empty.onnx").touch()
     (root / "old.plan.json").write_text("{}")
     (root / "bad.toml").write_text('tagret = "x86"\n')
+    images = np.zeros((3, 8, 8), np.float32)
+    np.savez(root / "labels.npz", x=images, y=np.array([0, 5, 1]))
+    images[2, 3, 4] = np.nan
+    np.savez(root / "nan.npz", x=images)
     save(parse("z[N,4] -> q { q = Relu(z) }"), root / "other.onnx")
     monkeypatch.chdir(root)
     return root
@@ -104,6 +156,38 @@ def test_read_only_folder(cli: Cli, folder: Path) -> None:
 def test_output_is_checked_before_any_work(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pruneir.api.load_graph", None)
     assert "exists" in cli("optimize", "net.onnx", *SLIM, "-o", "text.onnx").err
+
+
+def test_a_recipe_is_checked_before_any_work(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pruneir.api.load_graph", None)
+    assert "is the input;" in cli("optimize", "net.onnx", *SLIM, "--write-recipe", "net.onnx", "--force").err
+    assert "bad.toml exists" in cli("optimize", "net.onnx", *SLIM, "--write-recipe", "bad.toml").err
+
+
+def test_what_is_a_link_to_the_input_is_the_input(cli: Cli, folder: Path) -> None:
+    os.link(folder / "net.onnx", folder / "link.onnx")
+    ran = cli("optimize", "net.onnx", *SLIM, "-o", "link.onnx", "--force")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "link.onnx is the input" in ran.err
+
+
+def test_an_existing_recipe_is_replaced_by_force(cli: Cli, folder: Path) -> None:
+    assert cli("optimize", "net.onnx", *SLIM, "--write-recipe", "bad.toml", "--force").code == 0
+    assert "[[pass]]" in (folder / "bad.toml").read_text()
+
+
+def test_a_written_budget_in_macs_can_be_replayed(cli: Cli, folder: Path) -> None:
+    ran = cli("optimize", "net.onnx", "--pass", "filter{macs=0.7}", "--write-recipe", "new.toml", "-o", "one.onnx")
+    assert ran.code == 0
+    assert "macs = 0.7" in (folder / "new.toml").read_text()
+    assert cli("optimize", "net.onnx", "--recipe", "new.toml", "-o", "two.onnx").code == 0
+
+
+def test_the_warning_names_what_stopped_the_cut(cli: Cli) -> None:
+    ran = cli("optimize", "net.onnx", "--pass", "slim{max_per_group=0}", "--dry-run")
+    assert "slim: nothing to prune: max_per_group=0" in " ".join(ran.err.split())
+    ran = cli("optimize", "net.onnx", "--pass", "slim{ratio=0}", "--dry-run")
+    assert "slim: nothing to prune: the budget asks for no channel" in " ".join(ran.err.split())
 
 
 def test_a_bug_is_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

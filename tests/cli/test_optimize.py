@@ -60,6 +60,7 @@ class Document(BaseModel):
     params: Change
     bytes: Change
     activation_peak: Change
+    counted_at: dict[str, list[int]]
     groups: list[GroupRow]
     refusals: list[RefusalRow]
     verify: dict[str, Any]
@@ -97,6 +98,7 @@ def test_json_stands_alone_on_stdout_and_keeps_its_schema(cli: Cli, model: Path,
     assert found.version == 1
     assert found.macs.after < found.macs.before
     assert found.params.after < found.params.before
+    assert found.counted_at == {"x": [1, 1, 8, 8]}
     assert found.output == str(model.with_name("net.pruned.onnx"))
     assert found.verify["ok"] is True
     assert found.verify["on"] == "40 samples"

@@ -19,12 +19,19 @@ Cli = Callable[..., Any]
 
 def test_inspect(cli: Cli, model: Path) -> None:
     text = cli("inspect", model).err
-    for part in ("x[N,1,8,8] float", "2 Conv", "touch a prunable axis", "opset"):
+    for part in (
+        "x[N,1,8,8] float",
+        "2 Conv",
+        "touch a prunable axis",
+        "opset",
+        "counted at x[1,1,8,8]; --input-shape",
+    ):
         assert part in text
     found = json.loads(cli("inspect", model, "--format", "json").out)
     assert found["operators"]["Conv"] == 2
     assert found["inputs"] == [{"name": "x", "type": "float", "shape": ["N", 1, 8, 8]}]
     assert found["prunable_share"] == 1
+    assert found["counted_at"] == {"x": [1, 1, 8, 8]}
     assert found["macs"] == 8 * 9 * 64 + 6 * 8 * 9 * 36 + 6 * 5
     assert [group["channels"] for group in found["groups"]] == [8, 6]
 
@@ -65,6 +72,35 @@ def test_verify_by_a_plan_that_absorbs_is_drift(cli: Cli, model: Path) -> None:
     ran = cli("verify", model, other, "--plan", model.with_name("b.plan.json"), "--format", "json")
     assert ran.code == 0
     assert json.loads(ran.out)["verify"]["kind"] == "drift"
+    said = cli("verify", model, other, "--plan", model.with_name("b.plan.json"))
+    assert said.code == 0
+    line = said.err.splitlines()[0]
+    assert line.startswith("not checked against the mask: the plan's passes absorb")
+    assert line.endswith("; drift only")
+    path = model.with_name("b.plan.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"changed": ["b", "wy"]}))
+    said = cli("verify", model, other, "--plan", path)
+    assert "the plan's passes absorbed constants into b, wy; drift only" in said.err
+
+
+def test_verify_wants_the_plan_of_these_networks(cli: Cli, model: Path) -> None:
+    other, path = model.with_name("b.onnx"), model.with_name("b.plan.json")
+    cli("optimize", model, "--pass", "filter{absorb=false}", "-o", other)
+    whole = cli("verify", model, model, "--plan", path)
+    assert whole.code == 2
+    assert "net.onnx is not what" in whole.err
+    assert len(whole.err.splitlines()) == 1
+    plan = json.loads(path.read_text())
+    (_, first), *_ = plan["initializers"].items()
+    for wrong, message in (
+        ({"nowhere": first}, "net.onnx: that has no 'nowhere'"),
+        ({"wy": {"0": {"size": 7, "kept": [0]}}}, "'wy' is [6, 5], the plan has 7 on axis 0"),
+    ):
+        path.write_text(json.dumps(plan | {"initializers": wrong}))
+        ran = cli("verify", model, other, "--plan", path)
+        assert ran.code == 2
+        assert message in ran.err
+        assert len(ran.err.splitlines()) == 1
 
 
 def test_passes(cli: Cli) -> None:
@@ -90,6 +126,7 @@ def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = cli("doctor")
     assert ran.code == 0
     assert "apt-get install qemu-system-arm" in ran.out
+    assert "for drawings of explain --svg; apt-get install graphviz" in ran.out
     findings = {each["name"]: each for each in json.loads(cli("doctor", "--format", "json").out)["findings"]}
     assert findings["onnx"]["ok"]
     assert findings["onnx"]["version"]

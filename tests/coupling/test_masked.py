@@ -287,6 +287,42 @@ CASES = {
         "; f = Identity(e); y = Conv(f, w2[4,6,1,1]) }",
         [6],
     ),
+    "a norm over another axis, whose shift is no zero": (
+        "x[N,3,10] -> y { a = Conv(x, w[8,3,1]); n = LayerNormalization(a, s[10], b[10], axis=-1); y = ReduceSum(n, {1}) }",
+        [],
+    ),
+    "a batch norm along another axis": (
+        "x[N,5,3] -> y { a = MatMul(x, w[3,8]); k = MatMul(x, u[3,8]); n = BatchNormalization(a, s[5], b[5], m[5], v[5])"
+        "; l = BatchNormalization(k, s, b, m, v); t = Transpose(l, perm=[0,2,1]); y = MatMul(n, t) }",
+        [],
+    ),
+    "weights that are an activation": (
+        "x[1,3,4,4] -> y { p = GlobalAveragePool(x); f = Flatten(p); k = Gemm(f, g[3,24]); k1 = Sigmoid(k)"
+        "; w = Reshape(k1, {8,3,1,1}); h = Conv(x, w); y = ReduceSum(h, {1}) }",
+        [],
+    ),
+    "copies of one channel are no zeros": (
+        "x[N,3,4,4] -> y { s = Conv(x, wa[1,3,1,1]); e = Expand(s, {1,8,1,1}); t = Conv(x, w[8,3,1,1]); u = Add(e, t)"
+        "; y = ReduceSum(u, {1}) }",
+        [],
+    ),
+    "logarithm of a sum": (
+        "x[N,3,4,4] -> y { s = Conv(x, w1[8,3,1,1]); q = Mul(s, s); e = ReduceLogSum(q, axes=[2,3]); y = Conv(e, w2[4,8,1,1]) }",
+        [],
+    ),
+    "the length of the last axis": (
+        "x[N,5,3] -> y { s = MatMul(x, w1[3,8]); h = Shape(s, start=-1); f = Cast(h, to=1); u = Mul(s, f); y = MatMul(u, w2[8,4]) }",
+        [],
+    ),
+    "a reshape that copies an axis to where it is not": (
+        "x[2,3,8] -> y { s = Conv(x, w1[4,3,1]); e = Reshape(s, {8,0,2}); r = ReduceMax(e, axes=[2], keepdims=0)"
+        "; t = Transpose(r, perm=[1,0]); y = MatMul(t, w2[8,5]) }",
+        None,
+    ),
+    "a vector twice in one operator": (
+        "x[6] -> y { h = MatMul(x, a[6,8]); r = Relu(h); c = Concat(v[4], r, v, axis=0); y = MatMul(c, b[16,3]) }",
+        None,
+    ),
     "an operator without a rule": (
         "opset 17\nx[N,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); b = Conv(a, w2[8,6,1,1]); u = Det(b); v = Unsqueeze(u, {2,3})"
         "; c = Conv(v, w3[6,8,1,1]); y = Conv(c, w4[4,6,1,1]) }",

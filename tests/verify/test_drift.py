@@ -166,3 +166,13 @@ def test_verdicts() -> None:
             }
         ],
     }
+
+
+@pytest.mark.parametrize("sample", [np.zeros((1, 3, 6, 6)), np.full((1, 3, 6, 6), 0.7)], ids=["zeros", "the same"])
+def test_samples_that_are_all_alike_are_judged_by_the_output(sample: np.ndarray) -> None:
+    graph = parse(
+        "x[N,3,6,6] -> y { a = Conv(x, w[4,3,3,3], b[4]); r = Relu(a); f = Flatten(r); y = Gemm(f, v[64,5], c[5]) }"
+    )
+    [drift] = compare(graph, graph, {"x": np.repeat(sample, 4, axis=0).astype(np.float32)})
+    assert drift.equal
+    assert drift.at == ("y",)

@@ -23,6 +23,7 @@ def convolve(op: Op, w: Tensor, bias: Tensor | None) -> None:
     x, y = op.x, op.y
     groups = op.attribute("group", 1)
     op.keep(y.axis(0), x.axis(0))
+    y.state.zero[0] &= bias is None
     if groups == 1:
         op.produce(y.axis(1), w.axis(0), *_axes(bias))
         op.contract(x.axis(1), w.axis(1))
@@ -33,7 +34,7 @@ def convolve(op: Op, w: Tensor, bias: Tensor | None) -> None:
         made = lab.merge([blocks, _positions(op, w.axis(0).length, groups)])
         for axis in (y.axis(1), w.axis(0), *_axes(bias)):
             op.label(axis, made, role="out")
-        y.state.zero[1] = True
+        y.state.zero[1] = all(axis.zero for axis in (w.axis(0), *_axes(bias)))
     op.macs(y.axes, w.axes[1:])
 
 
@@ -43,6 +44,7 @@ def conv_transpose(op: Op) -> None:
     x, w, y = op.x, op.input(1), op.y
     groups = op.attribute("group", 1)
     op.keep(y.axis(0), x.axis(0))
+    y.state.zero[0] &= op.optional(2) is None
     op.contract(x.axis(1), w.axis(0))
     if groups == 1:
         op.produce(y.axis(1), w.axis(1), *_axes(op.optional(2)))
@@ -53,7 +55,7 @@ def conv_transpose(op: Op) -> None:
         made = lab.merge([blocks, inside])
         for axis in (y.axis(1), *_axes(op.optional(2))):
             op.label(axis, made, role="out")
-        y.state.zero[1] = True
+        y.state.zero[1] = all(axis.zero for axis in (w.axis(1), *_axes(op.optional(2))))
     op.macs(x.axes, w.axes[1:])
 
 

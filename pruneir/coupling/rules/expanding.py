@@ -23,7 +23,7 @@ def expand(op: Op) -> None:
         elif facing is None or facing.length == 1:
             if facing is not None:
                 op.lock(facing, reason="broadcasts a single channel", code="PIR005")
-            out.assign(_copies(op, out, shape.constant), facing is not None and facing.zero)
+            out.assign(_copies(op, out, shape.constant), False)
     given = op.parameter("shape", 1)
     lead = y.rank - len(given)
     if not shape.constant:

@@ -8,7 +8,7 @@ statistics are those of the channels that stay.
 from __future__ import annotations
 
 from pruneir.coupling import labels as lab
-from pruneir.coupling.rule import Axis, Edit, Op, Refused, rule
+from pruneir.coupling.rule import Axis, Edit, Op, Refused, Tensor, rule
 from pruneir.coupling.words import CUT_NORMS, statistics
 
 _ROLES = ("", "scale", "shift", "mean", "variance")
@@ -27,7 +27,7 @@ def batch_normalization(op: Op) -> None:
     if op.x.rank > 1:
         for slot in range(1, 5):
             op.tie(op.y.axis(1), op.input(slot).axis(0), role=_ROLES[slot])
-        op.y.state.zero[1] = op.input(1).axis(0).zero and op.input(2).axis(0).zero
+        _shifted(op)
 
 
 @rule("InstanceNormalization")
@@ -38,13 +38,13 @@ def instance_normalization(op: Op) -> None:
     _through(op)
     for slot, role in ((1, "scale"), (2, "shift")):
         op.tie(op.y.axis(1), op.input(slot).axis(0), role=role)
-    op.y.state.zero[1] = op.input(1).axis(0).zero and op.input(2).axis(0).zero
+    _shifted(op)
 
 
 @rule("GroupNormalization")
 def group_normalization(op: Op) -> None:
     """Statistics per block of channels: whole blocks may go, positions inside of one change its statistics."""
-    x, y, groups = op.x, op.y, op.attribute("num_groups")
+    x, groups = op.x, op.attribute("num_groups")
     blocks, inside = lab.split(op.generators, x.axis(1).labels, (groups, x.axis(1).length // groups))
     if op.normalizes(inside):
         op.hold(inside, statistics(1), CUT_NORMS, code="PIR010")
@@ -52,7 +52,7 @@ def group_normalization(op: Op) -> None:
     for slot, role in ((1, "scale"), (2, "shift")):
         per = op.input(slot).axis(0)
         op.label(per, x.axis(1).labels if per.length == x.axis(1).length else blocks, role)
-    y.state.zero[1] = op.input(1).axis(0).zero and op.input(2).axis(0).zero
+    _shifted(op)
     op.on_cut(lambda cut: Edit(attributes={"num_groups": cut.count(blocks)}))
 
 
@@ -66,12 +66,11 @@ def layer_normalization(op: Op) -> None:
     for axis in op.x.axes[first:]:
         _normalized(op, axis)
     _through(op)
-    for tensor, role in ((op.optional(1), "scale"), (op.optional(2), "shift")):
-        for out in op.y.axes if tensor is not None else ():
-            facing = tensor.trailing(op.y.rank, out.index) if tensor is not None else None
-            if facing is not None and facing.length == out.length:
-                op.tie(out, facing, role=role)
-                op.y.state.zero[out.index] = facing.zero
+    scale, shift = op.optional(1), op.optional(2)
+    for out in op.y.axes:
+        scaled, shifted = (_facing(op, tensor, out, role) for tensor, role in ((scale, "scale"), (shift, "shift")))
+        stays = op.x.axis(out.index).zero and (out.index < first or "Layer" not in op.type or "Simplified" in op.type)
+        op.y.state.zero[out.index] = (scaled or stays) and (shifted or shift is None)
 
 
 @rule("MeanVarianceNormalization")
@@ -98,6 +97,22 @@ def local_response(op: Op) -> None:
     """Divides by a sum over neighbouring channels, which are others once one has gone."""
     _normalized(op, op.x.axis(1))
     _through(op)
+
+
+def _shifted(op: Op) -> None:
+    """A shift per channel is zero where the channel was masked, and is not along any other axis."""
+    op.y.state.zero = [False] * op.y.rank
+    op.y.state.zero[1] = op.input(1).axis(0).zero and op.input(2).axis(0).zero
+
+
+def _facing(op: Op, tensor: Tensor | None, out: Axis, role: str) -> bool:
+    """Tie a scale or shift to the output axis that it lines up with; whether it is zero where that is masked."""
+    axis = tensor.trailing(op.y.rank, out.index) if tensor is not None else None
+    if axis is None or axis.length != out.length:
+        return False
+    zero = axis.zero
+    op.tie(out, axis, role=role)
+    return zero
 
 
 def _normalized(op: Op, axis: Axis) -> None:

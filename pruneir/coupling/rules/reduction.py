@@ -25,6 +25,8 @@ def reduce(op: Op) -> None:
         if axis.index not in axes:
             op.keep(y.axis(out), axis)
             y.state.zero[out] = axis.zero and not op.type.startswith("ReduceLog")
+            if op.type == "ReduceLogSum" and op.can_die(axis.labels):
+                op.lock(axis, reason="is not defined where a removed channel would be zero", code="PIR011")
         elif op.type in _SUMS and axis.zero:
             axis.tensor.touched.add(axis.index)
             op.summed.append(axis)

@@ -34,8 +34,10 @@ def reshape(op: Op) -> None:
         new = list(given)
         for index, entry in enumerate(given):
             labels = y.axis(index).labels
-            copied = entry == 0 and copies and cut.count(x.axis(index).labels) == cut.count(labels)
-            if entry != -1 and not copied and cut.touches(labels):
+            copied = entry == 0 and copies
+            if (copied and cut.count(x.axis(index).labels) != cut.count(labels)) or (
+                entry != -1 and not copied and cut.touches(labels)
+            ):
                 new[index] = cut.count(labels)
         return new
 
@@ -54,7 +56,7 @@ def transpose(op: Op) -> None:
 def shape(op: Op) -> None:
     """Reads lengths: an axis whose length is used must keep it. Which entries are used, the readers say."""
     used = op.used_positions()
-    start = op.attribute("start", 0) % (op.x.rank + 1)
+    start = range(op.x.rank)[op.attribute("start", 0) :].start
     for axis in op.x.axes:
         if axis.index - start in used and not axis.labels.is_data:
             op.lock(axis, reason=f"reads the length of axis {axis.index}", remedy=FOLD, code="PIR009")
