@@ -92,6 +92,8 @@ class _Estimate:
         return Moments(1, np.where(fixed, exact, shift), np.where(fixed, 0, scale**2))
 
     def _linear(self, operator: Operator) -> Moments | None:
+        if self._is_renormalized(operator):
+            return None
         matrix = linear(self.coupling.graph, operator)
         shape = self.coupling.traced.shapes.shape(operator.outputs[0])
         if matrix is None or shape is None:
@@ -104,6 +106,14 @@ class _Estimate:
         bias = 0.0 if matrix.bias is None else matrix.bias
         axis = 1 if operator.is_a("Conv", "ConvTranspose") else len(shape) - 1
         return Moments(axis, matrix.of(mean) + bias, matrix.of_variance(variance))
+
+    def _is_renormalized(self, operator: Operator) -> bool:
+        """Whether only BatchNorms read a dense convolution of varying inputs: these know its moments themselves."""
+        given = self.known.get(operator.inputs[0])
+        readers = self.coupling.graph.users(operator.outputs[0])
+        dense = operator.is_a("Conv") and operator.attribute("group", 1) == 1
+        varying = given is None or bool(given.variance.any())
+        return dense and varying and bool(readers) and all(reader.is_a("BatchNormalization") for reader in readers)
 
     def _pointwise(self, operator: Operator) -> Moments | None:
         x = self._of(operator, 0)
