@@ -46,14 +46,14 @@ def cut(graph: Graph) -> None:
 
 
 def seconds(action: Callable[[], object], runs: int) -> float:
-    """The median of several runs."""
+    """The least of several runs, which the rest of the machine disturbed least."""
     times = []
     for _ in range(runs):
         gc.collect()
         start = time.perf_counter()
         action()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return min(times)
 
 
 _PEAK = """
@@ -114,7 +114,7 @@ def file_to_file(path: Path, runs: int) -> bool:
             "-q",
         )
         measured = [command(*call, *extra) for _ in range(runs)]
-        took = statistics.median(t for t, _ in measured)
+        took = min(t for t, _ in measured)
         above = max(m for _, m in measured) - imports
         print(
             f"ResNet-50 file to file {label}: {took:.2f} s, {above:.0f} MB above the imports, {above / size:.2f}× the file"
