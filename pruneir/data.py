@@ -24,6 +24,8 @@ from pruneir.graph import Graph
 from pruneir.scaling import Scaling
 
 Array = np.ndarray[Any, Any]
+Feeds = Mapping[str, Array]
+"""One array per graph input."""
 Shape = tuple[int | str | None, ...]
 
 _CHUNK = 256

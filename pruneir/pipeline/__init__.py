@@ -1,6 +1,6 @@
 """Passes, plans and recipes: what is done to a network, in which order, and what came of it."""
 
-from pruneir.pipeline.passes import Context, Couplings, Feeds, GroupRow, Pass, Result
+from pruneir.pipeline.passes import Context, Couplings, GroupRow, Pass, Result
 from pruneir.pipeline.plan import Cuts, Plan
 from pruneir.pipeline.recipe import Recipe, Step, parse_recipe, read_recipe
 from pruneir.pipeline.registry import parse_pass
@@ -9,7 +9,6 @@ __all__ = [
     "Context",
     "Couplings",
     "Cuts",
-    "Feeds",
     "GroupRow",
     "Pass",
     "Plan",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pruneir.data import Data
+from pruneir.data import Data, Feeds
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
-from pruneir.pipeline.passes import Feeds, Pass, Result
+from pruneir.pipeline.passes import Pass, Result
 
 if TYPE_CHECKING:
     from pruneir.verify import Kind, Verification
@@ -46,12 +46,12 @@ class Checker:
 
     def _at_odd_sizes(self, before: Graph, after: Graph) -> Verification | None:
         """The verdict where symbols but the batch have odd sizes, if it is a refusal: rounding tells only there."""
+        from pruneir.onnx_io import evaluate  # noqa: PLC0415
         from pruneir.verify import odd_feeds, verify  # noqa: PLC0415
-        from pruneir.verify.run import run  # noqa: PLC0415
 
         for feeds in odd_feeds(before, seed=self.seed):
             try:
-                list(run(before, before.outputs, [feeds]))
+                list(evaluate(before, before.outputs, [feeds]))
             except PruneirError:  # shapes fit, yet the network does not run there
                 continue
             found = verify(before, after, feeds)

@@ -15,13 +15,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from pruneir.coupling import Coupling, couple
+from pruneir.data import Data
 from pruneir.errors import Refusal
 from pruneir.graph import Graph
 from pruneir.pipeline.plan import Cuts, Plan
 from pruneir.targets import TARGETS, Target
 
-Feeds = Mapping[str, np.ndarray]
-"""One array per graph input."""
+Kept = Mapping[str, Mapping[int, np.ndarray]]
+"""Positions that are left of inner values, by value and axis."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,28 @@ class Couplings:
 
 
 @dataclass(frozen=True, slots=True)
+class Uncut:
+    """The network before the structured passes that ran since the last repair or training.
+
+    graph  as the first of them got it; a value that is still there has its name
+    kept   what they left of its values, built when asked for
+    """
+
+    graph: Graph
+    kept: Callable[[], Kept]
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a pass may use besides the graph.
 
     original  the network as it was loaded
     plan      what earlier passes of the chain cut
-    data      a few batches to calibrate on, by input name; None if there are none
+    uncut     what the network was before it was cut, for passes that repair; None if nothing was
+    data      samples to calibrate and train on; None if there are none
+    validation  samples to choose on; None if there are none
+    seed      of everything random
+    progress  told what a slow pass is at, and the share of the pass that is done
     keep, keep_inputs, only   globs: freeze output channels, freeze input channels, restrict to
     ratios    ratio by glob, instead of the pass's own
     couplings  where a pass asks for the coupling of the graph that it was given
@@ -70,7 +87,11 @@ class Context:
 
     original: Graph
     plan: Plan = field(default_factory=Plan)
-    data: Feeds | None = None
+    uncut: Uncut | None = None
+    data: Data | None = None
+    validation: Data | None = None
+    seed: int = 0
+    progress: Callable[[str, float], None] = lambda stage, share: None
     target: Target = TARGETS["any"]
     keep: tuple[str, ...] = ()
     keep_inputs: tuple[str, ...] = ()
@@ -124,7 +145,7 @@ class Result:
     follows: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     reference: Callable[[], Graph] | None = None
     kind: Literal["masked", "held"] = "masked"
-    kept: Callable[[], Mapping[str, Mapping[int, np.ndarray]]] | None = None
+    kept: Callable[[], Kept] | None = None
 
 
 def written(value: object) -> str:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from pruneir.cost import Cost, cost
@@ -24,7 +24,7 @@ from pruneir.graph import Graph
 from pruneir.graph.check import check
 from pruneir.pipeline import registry
 from pruneir.pipeline.checks import Checker
-from pruneir.pipeline.passes import Context, Couplings, GroupRow, Result
+from pruneir.pipeline.passes import Context, Couplings, GroupRow, Kept, Result, Uncut
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
 from pruneir.targets import target
@@ -115,20 +115,41 @@ class Outcome:
 
 
 def run(
-    graph: Graph, recipe: Recipe, *, data: Data | None = None, verify: bool = True, progress: Progress | None = None
+    graph: Graph,
+    recipe: Recipe,
+    *,
+    data: Data | None = None,
+    validation: Data | None = None,
+    verify: bool = True,
+    progress: Progress | None = None,
 ) -> Outcome:
-    """Run a recipe's passes over a graph, which is not changed."""
-    return _Chain(graph, recipe, data, verify, progress or (lambda stage, share: None)).run()
+    """Run a recipe's passes over a graph, which is not changed.
+
+    data        samples to calibrate, train, verify and measure on
+    validation  samples to choose on, where a pass or a schedule does
+    """
+    return _Chain(graph, recipe, data, validation, verify, progress or (lambda stage, share: None)).run()
 
 
 class _Chain:
-    def __init__(self, graph: Graph, recipe: Recipe, data: Data | None, verify: bool, progress: Progress):
-        self.original, self.recipe, self.data = graph, recipe, data
+    def __init__(
+        self,
+        graph: Graph,
+        recipe: Recipe,
+        data: Data | None,
+        validation: Data | None,
+        verify: bool,
+        progress: Progress,
+    ):
+        self.original, self.recipe, self.data, self.validation = graph, recipe, data, validation
         self.progress = progress
         self.checker = Checker(data, recipe.seed) if verify else None
         self.couplings = Couplings()
         self.target = target(recipe.target)
         self.plan = Plan()
+        self.uncut: Uncut | None = None
+        self.settled = True
+        """Whether what was cut has been repaired or trained since."""
 
     def run(self) -> Outcome:
         graph, before = self.original, None
@@ -137,8 +158,9 @@ class _Chain:
         for index, step in enumerate(steps):
             if before is None and step.what.name != "fold":
                 before = self._measured(graph)
-            self.progress(step.what.name, index / (len(steps) + 1))
-            record = self._step(graph, step)
+            share = index / (len(steps) + 1)
+            self.progress(step.what.name, share)
+            record = self._step(graph, step, share, 0.5 / (len(steps) + 1))
             if self.checker:
                 self.progress(f"checking {step.what.name}", (index + 0.5) / (len(steps) + 1))
                 check(record.result.graph)
@@ -160,12 +182,15 @@ class _Chain:
             data_warnings=self.data.warnings if self.data else (),
         )
 
-    def _step(self, graph: Graph, step: Step) -> Record:
+    def _step(self, graph: Graph, step: Step, done: float, part: float) -> Record:
         """The pass's own work, not yet checked."""
         require_matches("ratios", step.ratios, _names(graph) if step.ratios else ())
         start = time.perf_counter()
         try:
-            result = step.what.run(graph, self._context(step))
+            context = replace(
+                self._context(step), progress=lambda what, share: self.progress(what, done + part * share)
+            )
+            result = step.what.run(graph, context)
         except Exception as error:
             error.add_note(
                 f"in pass {step.what}" + (f", after {', '.join(self.plan.passes)}" if self.plan.passes else "")
@@ -174,14 +199,29 @@ class _Chain:
         seconds = time.perf_counter() - start
         sizes = {name: array.shape for name, array in constants(graph).items()} if result.cuts else {}
         self.plan = self.plan.then(result.cuts, sizes, result.changed, str(step.what), result.follows, result.copies)
+        self._remember(graph, step, result)
         return Record(step, result, None, seconds)
+
+    def _remember(self, graph: Graph, step: Step, result: Result) -> None:
+        """Keep the uncut network for as long as passes cut, and let go of it at the first cut after a repair."""
+        if result.cuts and result.kept is not None:
+            before = None if self.settled else self.uncut
+            self.uncut = (
+                Uncut(before.graph, _composed(before.kept, result.kept)) if before else Uncut(graph, result.kept)
+            )
+            self.settled = False
+        elif step.what.lossy and result.changed:
+            self.settled = True
 
     def _context(self, step: Step) -> Context:
         recipe = self.recipe
         return Context(
             original=self.original,
             plan=self.plan,
-            data=self.data.feeds() if self.data else None,
+            uncut=self.uncut,
+            data=self.data,
+            validation=self.validation,
+            seed=recipe.seed,
             target=self.target,
             keep=recipe.keep,
             keep_inputs=recipe.keep_inputs,
@@ -215,6 +255,20 @@ def _with_fold(recipe: Recipe) -> Sequence[Step]:
     if not recipe.fold or (recipe.steps and recipe.steps[0].what.name == "fold"):
         return recipe.steps
     return (Step(registry.get("fold")()), *recipe.steps)
+
+
+def _composed(first: Callable[[], Kept], then: Callable[[], Kept]) -> Callable[[], Kept]:
+    """What two passes, one after the other, leave of each value, in the indices that it had at first."""
+
+    def kept() -> Kept:
+        found = {name: dict(axes) for name, axes in first().items()}
+        for name, axes in then().items():
+            entry = found.setdefault(name, {})
+            for axis, positions in axes.items():
+                entry[axis] = entry[axis][positions] if axis in entry else positions
+        return found
+
+    return cache(kept)
 
 
 def _names(graph: Graph) -> set[str]:

@@ -14,7 +14,7 @@ from math import inf
 import numpy as np
 
 from pruneir.graph import Graph
-from pruneir.verify.run import Feeds, run
+from pruneir.onnx_io.evaluate import Feeds, evaluate
 from pruneir.verify.standins import StandIns
 from pruneir.verify.tolerance import Tolerance, is_float, tolerance_of
 
@@ -167,10 +167,10 @@ class _Comparison:
         if not names:
             return
         self.tallies |= {name: _Tally(alike=self.alike) for name in names}
-        ours_first: Iterable[dict[str, np.ndarray]] = run(self.a, names, self.batches)
+        ours_first: Iterable[dict[str, np.ndarray]] = evaluate(self.a, names, self.batches)
         if len(self.batches) == 1:
             ours_first = list(ours_first)
-        for ours, theirs in zip(ours_first, run(self.b, names, self.batches), strict=True):
+        for ours, theirs in zip(ours_first, evaluate(self.b, names, self.batches), strict=True):
             for name in names:
                 self.tallies[name].add(ours[name], self._part(name, theirs[name]))
 

@@ -15,8 +15,8 @@ from math import inf, isfinite
 from typing import Any, Literal
 
 from pruneir.graph import Graph
+from pruneir.onnx_io.evaluate import Feeds
 from pruneir.verify.drift import Drift, Kept, compare
-from pruneir.verify.run import Feeds
 from pruneir.verify.tolerance import tolerance_of
 
 Kind = Literal["equal", "masked", "held", "drift"]

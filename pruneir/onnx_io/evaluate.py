@@ -10,15 +10,15 @@ import onnxruntime as ort
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from pruneir.errors import PruneirError
-from pruneir.graph import Graph
-from pruneir.onnx_io import session
+from pruneir.graph.graph import Graph
+from pruneir.onnx_io.session import session
 from pruneir.onnx_io.tensors import element_type
 
 Feeds = Mapping[str, np.ndarray]
 """One array per graph input."""
 
 
-def run(graph: Graph, names: Sequence[str], batches: Iterable[Feeds]) -> Iterator[dict[str, np.ndarray]]:
+def evaluate(graph: Graph, names: Sequence[str], batches: Iterable[Feeds]) -> Iterator[dict[str, np.ndarray]]:
     """The named values, batch by batch. A sequence's tensors are laid end to end.
 
     The session runs the graph as it is written: its values can all be read, and no weight is copied to be fused.
