@@ -1,0 +1,121 @@
+"""How good a network is on samples, in points of 0 to 100: what a schedule's tolerance and early stopping go by.
+
+accuracy   share of samples whose largest score is at their label, where there are labels
+agreement  share of samples for which the network decides as another does, where there are none
+fidelity   share of the other network's variance that the outputs explain, 1 − Σ(y − y₀)² / Σ(y₀ − ȳ₀)², where they
+           are no scores of classes; below 0 for outputs that are worse than their mean
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph
+
+if TYPE_CHECKING:
+    from pruneir.data import Data
+
+Array = np.ndarray[Any, Any]
+Kind = Literal["accuracy", "agreement", "fidelity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`points` of 100, what they mean, and on how many samples."""
+
+    points: float
+    kind: Kind
+    samples: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.points:.2f} on {self.samples:,} sample{'s' * (self.samples != 1)}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """A score that is being counted, batch by batch."""
+
+    kind: Kind | None = None
+    samples: int = 0
+    _hits: int = 0
+    _sums: list[Array] = field(default_factory=list)
+
+    def add(self, outputs: Sequence[Array], labels: Array | None = None, other: Sequence[Array] | None = None) -> None:
+        """Count some samples.
+
+        outputs  the network's outputs, samples along axis 0
+        labels   `[n]`, if there are any
+        other    the other network's outputs, for a score without labels
+        """
+        kind = _kind(outputs, labels)
+        if self.kind not in (None, kind):
+            raise PruneirError(f"some batches can be scored by {self.kind}, others only by {kind}: label all or none")
+        self.kind = kind
+        if kind == "accuracy":
+            assert labels is not None
+            self._hits += int((_decisions(outputs[0]) == labels).sum())
+        elif other is None:
+            raise PruneirError("a score without labels compares with another network's outputs, and there are none")
+        elif kind == "agreement":
+            self._hits += int((_decisions(outputs[0]) == _decisions(other[0])).sum())
+        else:
+            self._compare(outputs, other)
+        self.samples += len(outputs[0])
+
+    def _compare(self, outputs: Sequence[Array], other: Sequence[Array]) -> None:
+        """Each output counts alike: its squares are divided by its variance in the end, over all its elements."""
+        if not self._sums:
+            self._sums = [np.zeros(4) for _ in other]
+        for sums, ours, theirs in zip(self._sums, outputs, other, strict=True):
+            y, y0 = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+            sums += (np.square(y - y0).sum(), y0.size, y0.sum(), np.square(y0).sum())
+
+    @property
+    def score(self) -> Score:
+        """The score so far."""
+        if self.kind is None:
+            raise PruneirError("there are no samples to score on")
+        if self.kind != "fidelity":
+            return Score(100 * self._hits / self.samples, self.kind, self.samples)
+        shares = []
+        for error, count, total, squares in self._sums:
+            variance = max(squares - total * total / max(count, 1), 0.0)
+            shares.append(1 - error / variance if variance > 0 else float(error == 0))
+        return Score(100 * float(np.mean(shares)), self.kind, self.samples)
+
+
+def score(graph: Graph, data: Data, other: Graph | None = None) -> Score:
+    """The score of a network on all of the data.
+
+    other  the network that it is compared with where there are no labels
+    """
+    from pruneir.onnx_io import session  # noqa: PLC0415 - ONNX Runtime is slow to import
+
+    tally = Tally()
+    running, reference = session(graph), None
+    for batch in data.batches():
+        outputs = [np.asarray(each)[: batch.count] for each in running.run(graph.outputs, batch.feeds)]
+        labels = batch.labels[: batch.count] if batch.labels is not None else None
+        theirs = None
+        if other is not None and _kind(outputs, labels) != "accuracy":
+            reference = reference or session(other)
+            theirs = [np.asarray(each)[: batch.count] for each in reference.run(other.outputs, batch.feeds)]
+        tally.add(outputs, labels, theirs)
+    return tally.score
+
+
+def _kind(outputs: Sequence[Array], labels: Array | None) -> Kind:
+    classes = len(outputs) == 1 and outputs[0].ndim >= 2 and outputs[0].shape[1] > 1
+    classes = classes and outputs[0].size == len(outputs[0]) * outputs[0].shape[1]
+    if not classes:
+        return "fidelity"
+    return "accuracy" if labels is not None and labels.ndim == 1 else "agreement"
+
+
+def _decisions(scores: Array) -> Array:
+    return np.asarray(scores.reshape(len(scores), -1).argmax(axis=1))
