@@ -21,11 +21,12 @@ from pruneir.graph import Graph
 from pruneir.onnx_io import load as load_graph
 from pruneir.onnx_io import save as save_graph
 from pruneir.onnx_io import to_model
+from pruneir.pipeline.outcome import Outcome
 from pruneir.pipeline.passes import Pass
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Shape, Step
 from pruneir.pipeline.registry import parse_pass
-from pruneir.pipeline.run import Outcome, Progress, run
+from pruneir.pipeline.run import Progress, run
 from pruneir.report.accuracy import Accuracy, accuracy
 from pruneir.report.document import document
 from pruneir.scaling import Scaling
@@ -136,6 +137,11 @@ def optimize(
     fold: bool = True,
     verify: bool = True,
     seed: int = 0,
+    rounds: int = 1,
+    max_drop: float | None = None,
+    validation: Any = None,
+    checkpoints: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Optimized:
     """Run passes over a network, which is not changed.
@@ -149,6 +155,10 @@ def optimize(
     ratio        share to cut by glob, instead of a pass's own
     fold         run the lossless clean-up first
     verify       check every pass, and measure the drift of the outputs
+    rounds       how often the passes run, one round after the other
+    max_drop     points of the score that the network may lose; a round that loses more is not taken
+    validation   like data: to score on, instead of the data
+    checkpoints  a folder to write every round down in; with `resume` a stopped run goes on from there
     """
     if isinstance(passes, (str, Pass)):
         raise PruneirError(f"passes takes a list, such as passes=['{passes}'], not one pass alone")
@@ -164,8 +174,20 @@ def optimize(
         input_shapes=dict(input_shapes or {}),
         scaling=Scaling(scale, tuple(mean), tuple(std)),
         seed=seed,
+        rounds=rounds,
+        max_drop=max_drop,
     )
-    return optimize_by(recipe, network, data=data, labels=labels, verify=verify, progress=progress)
+    return optimize_by(
+        recipe,
+        network,
+        data=data,
+        labels=labels,
+        validation=validation,
+        verify=verify,
+        checkpoints=checkpoints,
+        resume=resume,
+        progress=progress,
+    )
 
 
 def optimize_by(
@@ -174,7 +196,10 @@ def optimize_by(
     *,
     data: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
     labels: str | None = None,
+    validation: Any = None,
     verify: bool = True,
+    checkpoints: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Optimized:
     """The same, with everything that a recipe holds from one."""
@@ -183,9 +208,19 @@ def optimize_by(
     if recipe.input_shapes:
         graph = with_input_shapes(graph, recipe.input_shapes)
     given = None if data is None else _data(data, graph, labels, recipe.scaling)
-    outcome = run(graph, recipe, data=given, verify=verify, progress=progress)
+    scored = given if validation is None else _data(validation, graph, labels, recipe.scaling)
+    outcome = run(
+        graph,
+        recipe,
+        data=given,
+        validation=scored if validation is not None else None,
+        verify=verify,
+        progress=progress,
+        checkpoints=Path(checkpoints) if checkpoints is not None else None,
+        resume=resume,
+    )
     source = os.fspath(network) if isinstance(network, (str, os.PathLike)) else None
-    return Optimized(outcome, source, accuracy(graph, outcome.graph, given) if given else None)
+    return Optimized(outcome, source, accuracy(graph, outcome.graph, scored) if scored else None)
 
 
 def require_data(data: object, **given: object) -> None:

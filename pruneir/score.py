@@ -73,7 +73,7 @@ class Tally:
             self._sums = [np.zeros(4) for _ in other]
         for sums, ours, theirs in zip(self._sums, outputs, other, strict=True):
             y, y0 = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-            sums += (np.square(y - y0).sum(), y0.size, y0.sum(), np.square(y0).sum())
+            np.add(sums, (np.square(y - y0).sum(), y0.size, y0.sum(), np.square(y0).sum()), out=sums)
 
     @property
     def score(self) -> Score:

@@ -11,6 +11,7 @@ import typer
 
 from pruneir.cli import options
 from pruneir.cli.options import Format
+from pruneir.errors import PruneirError
 
 if TYPE_CHECKING:
     from pruneir.api import Optimized
@@ -30,6 +31,7 @@ def optimize(
         typer.Option("--pass", metavar="PASS", help="Such as 'slim{ratio=0.5}'; repeatable. See `pruneir passes`."),
     ] = None,
     data: options.DataFile = None,
+    validation: options.Validation = None,
     labels: options.Labels = None,
     scale: options.Scale = None,
     mean: options.Mean = None,
@@ -48,6 +50,15 @@ def optimize(
     ratio: Annotated[
         Globs, typer.Option(metavar="GLOB=SHARE", help="Share to cut from what matches, instead of a pass's own.")
     ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Run the passes so often, one round after the other.")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="POINTS", help="Stop before a round that costs more; exit 1 if all do."),
+    ] = None,
+    checkpoints: options.Checkpoints = None,
+    resume: options.Resume = False,
     no_fold: options.NoFold = False,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Check nothing.")] = False,
     seed: options.Seed = None,
@@ -68,6 +79,8 @@ def optimize(
         files.require_writable(wanted, files.plan_of(wanted), *recipes, force=force)
     from pruneir.api import optimize_by, require_data
 
+    if resume and checkpoints is None:
+        raise PruneirError("--resume goes on with the run in --checkpoints; give that folder too")
     means, deviations = options.numbers("--mean", mean), options.numbers("--std", std)
     require_data(data, labels=labels, scale=scale, mean=means, std=deviations)
     settings = _settings(
@@ -84,9 +97,21 @@ def optimize(
         std=deviations,
         fold=False if no_fold else None,
         seed=seed,
+        rounds=rounds,
+        max_drop=max_drop,
     )
     with progress(quiet) as report:
-        made = optimize_by(settings, model, data=data, labels=labels, verify=not no_verify, progress=report)
+        made = optimize_by(
+            settings,
+            model,
+            data=data,
+            labels=labels,
+            validation=validation,
+            verify=not no_verify,
+            checkpoints=checkpoints,
+            resume=resume,
+            progress=report,
+        )
         if not dry_run:
             made.save(wanted, force=force, recipe=write_recipe)
     written = None if dry_run else wanted
@@ -122,7 +147,9 @@ def _show(made: Optimized, written: Path | None, *, table: bool, verbose: bool) 
         out.print(report(made.outcome, made.accuracy, verbose=verbose, width=out.width))
     for warning in made.outcome.warnings:
         out.print(f"warning: {warning}", style="yellow", soft_wrap=True)
-    if not made.ok:
+    if made.outcome.missed:
+        out.print(f"missed: {made.outcome.missed}", style="bold red", soft_wrap=True)
+    elif not made.ok:
         out.print("verification failed: see the lines that say DIFFERS above", style="bold red", soft_wrap=True)
     if table:
         out.print(where(written, made.source))

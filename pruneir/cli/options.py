@@ -30,11 +30,18 @@ InputShape = Annotated[
 DataFile = Annotated[
     Path | None, typer.Option("--data", metavar="FILE", help="An .npz: one array per input, or x; labels in y.")
 ]
+Validation = Annotated[
+    Path | None, typer.Option("--val", metavar="DATA", help="Like --data: samples to score on, instead of those.")
+]
 Labels = Annotated[str | None, typer.Option(metavar="NAME", help="The data's array that holds labels; default y.")]
 Scale = Annotated[float | None, typer.Option(help="Multiply the data by this, before mean and std.")]
 Mean = Annotated[str | None, typer.Option(metavar="A,B,C", help="Subtract this from the scaled data, per channel.")]
 Std = Annotated[str | None, typer.Option(metavar="A,B,C", help="Divide the data by this at last, per channel.")]
 NoFold = Annotated[bool, typer.Option("--no-fold", help="Leave out the lossless clean-up that runs first.")]
+Checkpoints = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write down there what is done, so that a stopped run can go on.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --checkpoints.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of the random inputs, where there are no data.")]
 
 

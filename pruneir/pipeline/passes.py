@@ -10,6 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -83,6 +84,7 @@ class Context:
     keep, keep_inputs, only   globs: freeze output channels, freeze input channels, restrict to
     ratios    ratio by glob, instead of the pass's own
     couplings  where a pass asks for the coupling of the graph that it was given
+    checkpoints  a folder of this pass's own, where it may keep what it needs to go on after it was stopped
     """
 
     original: Graph
@@ -98,6 +100,7 @@ class Context:
     only: tuple[str, ...] = ()
     ratios: Mapping[str, float] = field(default_factory=dict)
     couplings: Couplings = field(default_factory=Couplings)
+    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@
     [data]
     scale = 0.00392156862745098
 
+    [schedule]              # run the passes three times, but stop before they cost more than half a point
+    rounds = 3
+    max_drop = 0.5
+
     [[pass]]
     name = "slim"
     ratio = 0.5
@@ -54,7 +58,9 @@ class Recipe:
     ratios        share to cut by glob, for every pass
     input_shapes  sizes and symbols of graph inputs
     scaling       what makes the data's integers the network's input
-    seed          of random inputs
+    seed          of random inputs, and of everything else random
+    rounds        how often the passes run, one round after the other
+    max_drop      points of the validation score that the network may lose
     """
 
     steps: tuple[Step, ...] = ()
@@ -67,6 +73,8 @@ class Recipe:
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     scaling: Scaling = field(default_factory=Scaling)
     seed: int = 0
+    rounds: int = 1
+    max_drop: float | None = None
 
     def resolved(self, rows: Iterable[Iterable[GroupRow]]) -> Recipe:
         """This recipe with the share that each step cut from each group, from the table rows of each step."""
@@ -84,6 +92,8 @@ class Recipe:
             "seed": self.seed,
         }
         parts = [_table("", {key: value for key, value in head.items() if value != ()})]
+        schedule = {"rounds": self.rounds, "max_drop": self.max_drop}
+        parts.append(_table("[schedule]", {k: v for k, v in schedule.items() if v not in (1, None)}))
         parts.append(_table("[input_shape]", self.input_shapes))
         parts.append(_table("[data]", {k: v for k, v in _fields(self.scaling).items() if v not in (None, ())}))
         parts.append(_table("[ratio]", self.ratios))

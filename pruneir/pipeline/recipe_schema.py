@@ -30,6 +30,13 @@ class DataTable(_Strict):
     std: float | list[float] = []
 
 
+class ScheduleTable(_Strict):
+    """`[schedule]`: how often the passes run, and how many points of the validation score that may cost."""
+
+    rounds: Annotated[int, Field(ge=1)] = 1
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+
+
 class PassTable(BaseModel):
     """`[[pass]]`: a pass by name, with its options beside."""
 
@@ -50,6 +57,7 @@ class RecipeFile(_Strict):
     input_shape: dict[str, list[int | str]] = {}
     data: DataTable = DataTable()
     seed: Annotated[int, Field(ge=0)] = 0
+    schedule: ScheduleTable = ScheduleTable()
     passes: Annotated[list[PassTable], Field(alias="pass")] = []
 
 
@@ -76,6 +84,8 @@ def validated(given: dict[str, Any]) -> Recipe:
         input_shapes={name: tuple(shape) for name, shape in file.input_shape.items()},
         scaling=scaling or Scaling(),
         seed=file.seed,
+        rounds=file.schedule.rounds,
+        max_drop=file.schedule.max_drop,
     )
 
 
@@ -121,7 +131,8 @@ def _shown(error: Any) -> str:
     *inside, last = [str(part) for part in error["loc"] if part not in ("str", "float", "list[str]", "list[float]")]
     where = ".".join([*inside, last])
     if error["type"] == "extra_forbidden":
-        table = DataTable if inside == ["data"] else RecipeFile
+        tables: dict[str, type[BaseModel]] = {"data": DataTable, "schedule": ScheduleTable}
+        table = tables.get(".".join(inside), RecipeFile)
         known = [field.alias or name for name, field in table.model_fields.items()]
         return f"unknown key '{where}'; {registry.did_you_mean(last, known, 'keys are')}"
     return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}"

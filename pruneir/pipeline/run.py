@@ -9,109 +9,33 @@ At the end the drift of the final outputs against the original's is measured. Wi
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import cache, cached_property
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pruneir.cost import Cost, cost
 from pruneir.coupling.engine import constants
 from pruneir.data import Data
-from pruneir.errors import PruneirError, Refusal
+from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.graph.check import check
 from pruneir.pipeline import registry
 from pruneir.pipeline.checks import Checker
-from pruneir.pipeline.passes import Context, Couplings, GroupRow, Kept, Result, Uncut
+from pruneir.pipeline.outcome import Outcome, Record, Round
+from pruneir.pipeline.passes import Context, Couplings, Kept, Result, Uncut
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
+from pruneir.score import Score, score
 from pruneir.targets import target
 
 if TYPE_CHECKING:
-    from pruneir.verify import Verification
+    from pruneir.pipeline.journal import Journal
 
 Progress = Callable[[str, float], None]
 """Told what begins, and the share of the run that is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What one pass of the chain did.
-
-    step     the pass as it was configured
-    result   what it gave back
-    check    whether it kept its word; None without verification
-    seconds  time that the pass itself took
-    """
-
-    step: Step
-    result: Result
-    check: Verification | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a chain.
-
-    original   the network that was given
-    graph      the network at the end
-    recipe     what was asked for; `resolved` says what came of it
-    plan       everything that was cut, in the original's indices
-    before, after   costs, after the lossless clean-up and at the end
-    drift      of the final outputs against the original's; None without verification
-    measured_on   what the drift was measured on, in words
-    """
-
-    original: Graph
-    graph: Graph
-    recipe: Recipe
-    records: tuple[Record, ...]
-    plan: Plan
-    before: Cost
-    after: Cost
-    drift: Verification | None
-    measured_on: str
-    data_warnings: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether no verification failed."""
-        checks = [*(record.check for record in self.records), self.drift]
-        return all(check is None or check.ok for check in checks)
-
-    @property
-    def resolved(self) -> Recipe:
-        """The recipe, with the share that each pass cut from each group."""
-        asked = self.records[len(self.records) - len(self.recipe.steps) :]
-        return self.recipe.resolved([record.result.rows for record in asked])
-
-    @cached_property
-    def rows(self) -> tuple[GroupRow, ...]:
-        """The groups, from the first structured pass to the last: channels and MACs before the chain and after."""
-        merged: dict[str, GroupRow] = {}
-        for record in self.records:
-            now = {row.name: row for row in record.result.rows}
-            for name, row in now.items():
-                merged[name] = _joined(merged[name], row) if name in merged else row
-        return tuple(merged.values())
-
-    @property
-    def refusals(self) -> tuple[Refusal, ...]:
-        """What was left alone, and why, each reason once."""
-        return tuple(dict.fromkeys(refusal for record in self.records for refusal in record.result.refusals))
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the passes have to say."""
-        return tuple(f"{r.step.what.name}: {note}" for r in self.records for note in r.result.notes)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know although nothing failed."""
-        return (*self.data_warnings, *_nothing_to_prune(self))
 
 
 def run(
@@ -122,13 +46,24 @@ def run(
     validation: Data | None = None,
     verify: bool = True,
     progress: Progress | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
 ) -> Outcome:
     """Run a recipe's passes over a graph, which is not changed.
 
-    data        samples to calibrate, train, verify and measure on
-    validation  samples to choose on, where a pass or a schedule does
+    data         samples to calibrate, train, verify and measure on
+    validation   samples to choose on, where a pass or a schedule does
+    checkpoints  a folder to write every round down in; with `resume` a run that was stopped goes on from there
     """
-    return _Chain(graph, recipe, data, validation, verify, progress or (lambda stage, share: None)).run()
+    if recipe.max_drop is not None and validation is None and data is None:
+        raise PruneirError("max_drop is of the score on samples; give --val, or --data")
+    journal = None
+    if checkpoints is not None:
+        from pruneir.pipeline.journal import Journal, fingerprint  # noqa: PLC0415 - few runs need one
+
+        mark = fingerprint(graph, recipe, {"data": data, "validation": validation})
+        journal = Journal.opened(checkpoints, mark, resume=resume)
+    return _Chain(graph, recipe, data, validation, verify, progress or (lambda stage, share: None), journal).run()
 
 
 class _Chain:
@@ -140,57 +75,119 @@ class _Chain:
         validation: Data | None,
         verify: bool,
         progress: Progress,
+        journal: Journal | None,
     ):
         self.original, self.recipe, self.data, self.validation = graph, recipe, data, validation
-        self.progress = progress
+        self.progress, self.journal = progress, journal
         self.checker = Checker(data, recipe.seed) if verify else None
         self.couplings = Couplings()
         self.target = target(recipe.target)
+        self.before: Cost | None = None
         self.plan = Plan()
+        self.records: tuple[Record, ...] = ()
         self.uncut: Uncut | None = None
         self.settled = True
         """Whether what was cut has been repaired or trained since."""
+        self.place: Path | None = None
+        self.done, self.all = 0, recipe.rounds * len(recipe.steps) + 2
 
     def run(self) -> Outcome:
-        graph, before = self.original, None
-        records = []
-        steps = _with_fold(self.recipe)
-        for index, step in enumerate(steps):
-            if before is None and step.what.name != "fold":
-                before = self._measured(graph)
-            share = index / (len(steps) + 1)
-            self.progress(step.what.name, share)
-            record = self._step(graph, step, share, 0.5 / (len(steps) + 1))
-            if self.checker:
-                self.progress(f"checking {step.what.name}", (index + 0.5) / (len(steps) + 1))
-                check(record.result.graph)
-                record = replace(record, check=self.checker.check(step.what, graph, record.result))
-            graph = record.result.graph
-            records.append(record)
-        before = before or self._measured(graph)
-        self.progress("measuring", len(steps) / (len(steps) + 1))
+        """The clean-up, the rounds, and the drift at the end."""
+        recipe = self.recipe
+        graph = self.original
+        if recipe.fold and not (recipe.steps and recipe.steps[0].what.name == "fold"):
+            graph = self._pass(graph, Step(registry.get("fold")()))
+        scored = recipe.max_drop is not None or recipe.rounds > 1
+        base = self._score(self.original) if scored else None
+        rounds: list[Round] = []
+        for number in range(1, recipe.rounds + 1):
+            before = (graph, self.plan, self.records)
+            graph, reached = self._round(graph, number, scored)
+            rounds.append(reached)
+            if self._lost(base, reached):
+                if number > 1:
+                    graph, self.plan, self.records = before
+                break
+        taken = len(rounds) - (len(rounds) > 1 and self._lost(base, rounds[-1]))
+        self.progress("measuring", 1 - 1 / self.all)
         return Outcome(
             original=self.original,
             graph=graph,
-            recipe=self.recipe,
-            records=tuple(records),
+            recipe=recipe,
+            records=self.records,
             plan=self.plan.within(self.original.network),
-            before=before,
+            before=self.before or self._measured(graph),
             after=cost(self.couplings.of(graph)),
             drift=self.checker.drift(self.original, graph) if self.checker else None,
             measured_on=self.checker.source if self.checker else "",
             data_warnings=self.data.warnings if self.data else (),
+            base=base,
+            rounds=tuple(rounds) if scored else (),
+            taken=taken,
         )
 
-    def _step(self, graph: Graph, step: Step, done: float, part: float) -> Record:
+    def _round(self, graph: Graph, number: int, scored: bool) -> tuple[Graph, Round]:
+        """All passes once, or what the journal holds of them."""
+        self.uncut, self.settled = None, True
+        steps = self.recipe.steps
+        kept = self.journal.restored(self.records, steps, number) if self.journal else None
+        if kept is not None:
+            self.before = self.before or self._measured(graph)
+            self.plan, self.records = kept.plan, kept.records
+            self.done += len(steps)
+            return kept.graph, kept.reached
+        for index, step in enumerate(steps, 1):
+            self.place = self.journal.at(number, index) if self.journal else None
+            graph = self._pass(graph, step, f"round {number}, " if self.recipe.rounds > 1 else "")
+        now = cost(self.couplings.of(graph))
+        reached = Round(number, now.macs, now.params, self._score(graph) if scored else None)
+        if self.journal:
+            from pruneir.pipeline.journal import State  # noqa: PLC0415
+
+            self.journal.keep(State(reached, graph, self.plan, self.records), len(steps))
+            self.journal.log(
+                f"round {number}: {now.macs:,} MACs, {now.params:,} parameters, {reached.score or 'not scored'}"
+            )
+        return graph, reached
+
+    def _lost(self, base: Score | None, reached: Round) -> bool:
+        """Whether a round costs more than the schedule allows."""
+        allowed = self.recipe.max_drop
+        return (
+            allowed is not None
+            and base is not None
+            and reached.score is not None
+            and (base.points - reached.score.points > allowed)
+        )
+
+    def _score(self, graph: Graph) -> Score | None:
+        samples = self.validation or self.data
+        return score(graph, samples, self.original) if samples is not None else None
+
+    def _pass(self, graph: Graph, step: Step, where: str = "") -> Graph:
+        """One pass, checked and written down."""
+        if self.before is None and step.what.name != "fold":
+            self.before = self._measured(graph)
+        share = self.done / self.all
+        self.progress(f"{where}{step.what.name}", share)
+        record = self._step(graph, step, where, share)
+        if self.checker:
+            self.progress(f"{where}checking {step.what.name}", share + 0.9 / self.all)
+            check(record.result.graph)
+            record = replace(record, check=self.checker.check(step.what, graph, record.result))
+        if self.journal:
+            said = "; ".join(record.result.notes)
+            self.journal.log(f"{where}{step.what}, {record.seconds:.1f} s" + (f": {said}" if said else ""))
+        self.records += (record,)
+        self.done += 1
+        return record.result.graph
+
+    def _step(self, graph: Graph, step: Step, where: str, done: float) -> Record:
         """The pass's own work, not yet checked."""
         require_matches("ratios", step.ratios, _names(graph) if step.ratios else ())
         start = time.perf_counter()
         try:
-            context = replace(
-                self._context(step), progress=lambda what, share: self.progress(what, done + part * share)
-            )
-            result = step.what.run(graph, context)
+            result = step.what.run(graph, self._context(step, where, done))
         except Exception as error:
             error.add_note(
                 f"in pass {step.what}" + (f", after {', '.join(self.plan.passes)}" if self.plan.passes else "")
@@ -213,7 +210,7 @@ class _Chain:
         elif step.what.lossy and result.changed:
             self.settled = True
 
-    def _context(self, step: Step) -> Context:
+    def _context(self, step: Step, where: str, done: float) -> Context:
         recipe = self.recipe
         return Context(
             original=self.original,
@@ -222,12 +219,14 @@ class _Chain:
             data=self.data,
             validation=self.validation,
             seed=recipe.seed,
+            progress=lambda what, share: self.progress(f"{where}{what}", done + 0.9 * share / self.all),
             target=self.target,
             keep=recipe.keep,
             keep_inputs=recipe.keep_inputs,
             only=recipe.only,
             ratios={**recipe.ratios, **step.ratios},
             couplings=self.couplings,
+            checkpoints=self.place,
         )
 
     def _measured(self, graph: Graph) -> Cost:
@@ -251,12 +250,6 @@ def require_matches(flag: str, globs: Iterable[str], names: Iterable[str]) -> No
             raise PruneirError(f"{flag}: nothing is called '{glob}'" + (f"; {hint}" if hint.endswith("?") else ""))
 
 
-def _with_fold(recipe: Recipe) -> Sequence[Step]:
-    if not recipe.fold or (recipe.steps and recipe.steps[0].what.name == "fold"):
-        return recipe.steps
-    return (Step(registry.get("fold")()), *recipe.steps)
-
-
 def _composed(first: Callable[[], Kept], then: Callable[[], Kept]) -> Callable[[], Kept]:
     """What two passes, one after the other, leave of each value, in the indices that it had at first."""
 
@@ -274,28 +267,3 @@ def _composed(first: Callable[[], Kept], then: Callable[[], Kept]) -> Callable[[
 def _names(graph: Graph) -> set[str]:
     """What a glob may match: tensors and nodes; a group is called as one of its nodes."""
     return {*graph.values, *(operator.label for operator in graph.operators)}
-
-
-def _joined(first: GroupRow, last: GroupRow) -> GroupRow:
-    return GroupRow(
-        last.name,
-        last.members,
-        first.channels_before,
-        last.channels_after,
-        first.macs_before,
-        last.macs_after,
-        last.note,
-    )
-
-
-def _nothing_to_prune(outcome: Outcome) -> list[str]:
-    """A warning for every structured pass that cut nothing, with its commonest reasons."""
-    found = []
-    for record in outcome.records:
-        result = record.result
-        if record.step.what.lossy and not result.cuts and not result.changed:
-            reasons = Counter(row.note or "the budget asks for no channel" for row in result.rows)
-            reasons = reasons or Counter(refusal.reason for refusal in result.refusals)
-            why = "; ".join(reason for reason, _ in reasons.most_common(3)) or "no channel is free"
-            found.append(f"{record.step.what.name}: nothing to prune: {why}")
-    return found

@@ -7,8 +7,8 @@ from typing import Any
 
 from pruneir.cost import Cost
 from pruneir.errors import Refusal
+from pruneir.pipeline.outcome import Outcome, Record
 from pruneir.pipeline.passes import GroupRow
-from pruneir.pipeline.run import Outcome, Record
 from pruneir.report.accuracy import Accuracy
 from pruneir.report.counted import counted_at
 
@@ -35,6 +35,8 @@ def document(
         "passes": [_pass(record) for record in outcome.records],
         "warnings": list(outcome.warnings),
     }
+    if outcome.rounds:
+        found["schedule"] = _schedule(outcome)
     return found | ({"accuracy": asdict(accuracy)} if accuracy else {})
 
 
@@ -54,6 +56,17 @@ def _group(row: GroupRow) -> dict[str, Any]:
         "channels": {"before": row.channels_before, "after": row.channels_after},
         "macs": {"before": row.macs_before, "after": row.macs_after},
         "note": row.note,
+    }
+
+
+def _schedule(outcome: Outcome) -> dict[str, Any]:
+    """The score of the original, what each round came to, and the round that the network is of."""
+    return {
+        "base": asdict(outcome.base) if outcome.base else None,
+        "max_drop": outcome.recipe.max_drop,
+        "rounds": [asdict(each) for each in outcome.rounds],
+        "taken": outcome.taken,
+        "missed": outcome.missed,
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from pruneir.files import plan_of
-from pruneir.pipeline.run import Outcome
+from pruneir.pipeline.outcome import Outcome
 from pruneir.report import numbers
 
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pruneir.errors import Refusal
+from pruneir.pipeline.outcome import Outcome, Record
 from pruneir.pipeline.passes import GroupRow
-from pruneir.pipeline.run import Outcome, Record
 from pruneir.report import numbers
 from pruneir.report.accuracy import Accuracy
 from pruneir.report.counted import counted_at, is_open, sentence
@@ -43,6 +43,8 @@ def table(outcome: Outcome, accuracy: Accuracy | None = None, *, verbose: bool =
     if is_open(outcome.graph):
         sums.append(Text(sentence(counted_at(outcome.graph)), style="dim", overflow="fold"))
     parts.append(Group(*sums))
+    if outcome.rounds:
+        parts.append(rounds(outcome))
     parts.append(_verdicts(outcome))
     return Group(*[Padding(part, (0, 0, 1, 1)) for part in parts])
 
@@ -66,6 +68,29 @@ def groups(rows: Iterable[GroupRow], *, width: int = 80) -> Table:
         name, channels_shown = _cropped(row.name, max(room, 20)), Text(wide, style="" if style else "bold")
         note = [row.note] if noted else []
         shown.add_row(name, str(len(row.members)), channels_shown, work, *note, style=style)
+    return shown
+
+
+def rounds(outcome: Outcome) -> Table:
+    """One line a round: its costs, its score, and whether the network is of it."""
+    base = outcome.base
+    shown = _plain()
+    for head in ("round", "MACs", "parameters", base.kind if base else "score", "points"):
+        shown.add_column(head, justify="right", no_wrap=True)
+    shown.add_column("", style="dim")
+    if base:
+        before = outcome.before
+        shown.add_row(
+            "", numbers.count(before.macs), numbers.count(before.params), f"{base.points:.2f}", "", "original"
+        )
+    for each in outcome.rounds:
+        points = f"{each.score.points:.2f}" if each.score else ""
+        lost = f"{each.score.points - base.points:+.2f}" if each.score and base else ""
+        says = "taken" if each.number == outcome.taken else "loses too much" if each.number > outcome.taken else ""
+        style = "" if each.number == outcome.taken else "dim"
+        shown.add_row(
+            str(each.number), numbers.count(each.macs), numbers.count(each.params), points, lost, says, style=style
+        )
     return shown
 
 

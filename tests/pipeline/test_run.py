@@ -8,7 +8,8 @@ from pruneir import api
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
 from pruneir.pipeline import Context, Recipe, Result, Step, parse_pass
-from pruneir.pipeline.run import Outcome, run
+from pruneir.pipeline.outcome import Outcome
+from pruneir.pipeline.run import run
 
 pytestmark = pytest.mark.usefixtures("tiny_passes")
 

@@ -1,0 +1,150 @@
+"""What came of a chain: the network, what each pass did to it, what it cost and costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pruneir.cost import Cost
+from pruneir.errors import Refusal
+from pruneir.graph import Graph
+from pruneir.pipeline.passes import GroupRow, Result
+from pruneir.pipeline.plan import Plan
+from pruneir.pipeline.recipe import Recipe, Step
+from pruneir.score import Score
+
+if TYPE_CHECKING:
+    from pruneir.verify import Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one pass of the chain did.
+
+    step     the pass as it was configured
+    result   what it gave back
+    check    whether it kept its word; None without verification
+    seconds  time that the pass itself took
+    """
+
+    step: Step
+    result: Result
+    check: Verification | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round of the passes came to: its number from 1, the network's costs, and its score if there is one."""
+
+    number: int
+    macs: int
+    params: int
+    score: Score | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a chain.
+
+    original   the network that was given
+    graph      the network at the end
+    recipe     what was asked for; `resolved` says what came of it
+    plan       everything that was cut, in the original's indices
+    before, after   costs, after the lossless clean-up and at the end
+    drift      of the final outputs against the original's; None without verification
+    measured_on   what the drift was measured on, in words
+    base       score of the original; None where nothing was scored
+    rounds     what each round came to; the network is that of the last one that did not lose too much
+    taken      number of the round that the network is of
+    """
+
+    original: Graph
+    graph: Graph
+    recipe: Recipe
+    records: tuple[Record, ...]
+    plan: Plan
+    before: Cost
+    after: Cost
+    drift: Verification | None
+    measured_on: str
+    data_warnings: tuple[str, ...] = ()
+    base: Score | None = None
+    rounds: tuple[Round, ...] = ()
+    taken: int = 1
+
+    @property
+    def ok(self) -> bool:
+        """Whether no verification failed, and no budget was missed."""
+        checks = [*(record.check for record in self.records), self.drift]
+        return self.missed is None and all(check is None or check.ok for check in checks)
+
+    @cached_property
+    def missed(self) -> str | None:
+        """What budget the network misses, in words."""
+        taken = next((each for each in self.rounds if each.number == self.taken), None)
+        if self.recipe.max_drop is None or self.base is None or taken is None or taken.score is None:
+            return None
+        lost = self.base.points - taken.score.points
+        if lost <= self.recipe.max_drop:
+            return None
+        return f"{taken.score.kind} fell by {lost:.2f} points, more than max_drop={self.recipe.max_drop:g} allows"
+
+    @property
+    def resolved(self) -> Recipe:
+        """The recipe, with the share that each pass cut from each group; rounds are written out."""
+        steps = self.recipe.steps * self.taken
+        asked = self.records[len(self.records) - len(steps) :]
+        return replace(self.recipe, steps=steps, rounds=1).resolved([record.result.rows for record in asked])
+
+    @cached_property
+    def rows(self) -> tuple[GroupRow, ...]:
+        """The groups, from the first structured pass to the last: channels and MACs before the chain and after."""
+        merged: dict[str, GroupRow] = {}
+        for record in self.records:
+            now = {row.name: row for row in record.result.rows}
+            for name, row in now.items():
+                merged[name] = _joined(merged[name], row) if name in merged else row
+        return tuple(merged.values())
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What was left alone, and why, each reason once."""
+        return tuple(dict.fromkeys(refusal for record in self.records for refusal in record.result.refusals))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the passes have to say."""
+        return tuple(f"{r.step.what.name}: {note}" for r in self.records for note in r.result.notes)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know although nothing failed."""
+        return (*self.data_warnings, *_nothing_to_prune(self))
+
+
+def _joined(first: GroupRow, last: GroupRow) -> GroupRow:
+    return GroupRow(
+        last.name,
+        last.members,
+        first.channels_before,
+        last.channels_after,
+        first.macs_before,
+        last.macs_after,
+        last.note,
+    )
+
+
+def _nothing_to_prune(outcome: Outcome) -> list[str]:
+    """A warning for every structured pass that cut nothing, with its commonest reasons."""
+    found = []
+    for record in outcome.records:
+        result = record.result
+        if record.step.what.lossy and not result.cuts and not result.changed:
+            reasons = Counter(row.note or "the budget asks for no channel" for row in result.rows)
+            reasons = reasons or Counter(refusal.reason for refusal in result.refusals)
+            why = "; ".join(reason for reason, _ in reasons.most_common(3)) or "no channel is free"
+            found.append(f"{record.step.what.name}: nothing to prune: {why}")
+    return found

@@ -1,0 +1,128 @@
+"""Schedules: rounds of the same passes, a tolerance of the score, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pruneir
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph
+from pruneir.pipeline import Recipe, Step, parse_pass, parse_recipe
+from pruneir.pipeline.outcome import Outcome
+from pruneir.pipeline.run import run
+from support.builders import Builder
+
+SLIM = "filter{ratio=0.25,scope=local}"
+SAMPLES = {"x": np.random.default_rng(1).standard_normal((64, 3, 8, 8)).astype(np.float32)}
+
+
+def network() -> Graph:
+    b = Builder(("N", 3, 8, 8))
+    x = b.op("Relu", b.norm(b.conv("x", 3, 16, 3), 16))
+    x = b.op("Relu", b.norm(b.conv(x, 16, 16, 3), 16))
+    x = b.op("Flatten", b.op("GlobalAveragePool", x))
+    return b.finish(b.op("Gemm", x, b.weight("head", 16, 10)))
+
+
+def scheduled(rounds: int, max_drop: float | None = None, *, step: str = SLIM, **options: object) -> Outcome:
+    graph = network()
+    recipe = Recipe((Step(parse_pass(step)),), rounds=rounds, max_drop=max_drop)
+    data = pruneir.data.from_arrays(SAMPLES, graph)
+    return run(graph, recipe, data=data, **options)  # type: ignore[arg-type]
+
+
+def test_rounds_cut_on_and_on() -> None:
+    outcome = scheduled(3)
+    macs = [each.macs for each in outcome.rounds]
+    assert macs == sorted(macs, reverse=True)
+    assert len(set(macs)) == 3
+    assert outcome.after.macs == macs[-1]
+    assert outcome.taken == 3
+    assert [each.score.kind for each in outcome.rounds if each.score] == ["agreement"] * 3
+
+
+def test_a_round_that_loses_too_much_is_not_taken() -> None:
+    free = scheduled(4)
+    assert free.base is not None
+    lost = [free.base.points - each.score.points for each in free.rounds if each.score]
+    allowed = lost[0]
+    first_bad = next(n for n, points in enumerate(lost, 1) if points > allowed)
+    outcome = scheduled(4, allowed)
+    assert (outcome.taken, len(outcome.rounds)) == (first_bad - 1, first_bad)
+    assert outcome.after.macs == outcome.rounds[outcome.taken - 1].macs
+    assert outcome.ok
+    assert len(outcome.records) == 1 + outcome.taken
+
+
+def test_a_first_round_that_loses_too_much_is_kept_and_missed() -> None:
+    outcome = scheduled(3, 0.0, step="filter{ratio=0.75,absorb=false}")
+    assert outcome.taken == 1
+    assert not outcome.ok
+    assert outcome.missed is not None
+    assert "max_drop=0" in outcome.missed
+
+
+def test_the_resolved_recipe_writes_rounds_out() -> None:
+    resolved = scheduled(3).resolved
+    assert (resolved.rounds, len(resolved.steps)) == (1, 3)
+    assert parse_recipe(resolved.to_toml()) == resolved
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    whole = scheduled(3, checkpoints=tmp_path / "a")
+
+    class Stopped(Exception): ...
+
+    def stop(stage: str, share: float) -> None:
+        if stage.startswith("round 3"):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        scheduled(3, checkpoints=tmp_path / "b", progress=stop)
+    assert sorted(p.name for p in (tmp_path / "b").glob("round-?.json")) == ["round-1.json", "round-2.json"]
+    stages: list[str] = []
+    resumed = scheduled(3, checkpoints=tmp_path / "b", resume=True, progress=lambda stage, share: stages.append(stage))
+    assert not any(stage.startswith(("round 1", "round 2")) for stage in stages)
+    assert resumed.plan.to_json() == whole.plan.to_json()
+    assert resumed.resolved == whole.resolved
+    assert [r.result.rows for r in resumed.records] == [r.result.rows for r in whole.records]
+    for name, array in whole.graph.initializers.items():
+        np.testing.assert_array_equal(resumed.graph.initializers[name], array)
+    assert "round 2" in (tmp_path / "b/log.txt").read_text()
+
+
+def test_more_rounds_may_be_asked_for_later(tmp_path: Path) -> None:
+    scheduled(2, checkpoints=tmp_path)
+    assert scheduled(3, checkpoints=tmp_path, resume=True).plan.to_json() == scheduled(3).plan.to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda mark: mark, "pass --resume to go on"),
+        (lambda mark: {**mark, "fingerprint": "of another"}, "holds another run"),
+        (lambda mark: {}, "holds another run"),
+    ],
+)
+def test_a_folder_is_not_taken_over(tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    scheduled(1, checkpoints=tmp_path)
+    mark = tmp_path / "run.json"
+    mark.write_text(json.dumps(change(json.loads(mark.read_text()))))
+    with pytest.raises(PruneirError, match=message):
+        scheduled(1, checkpoints=tmp_path)
+
+
+def test_a_damaged_page_is_said(tmp_path: Path) -> None:
+    scheduled(1, checkpoints=tmp_path)
+    (tmp_path / "round-1.json").write_text("{")
+    with pytest.raises(PruneirError, match="damaged"):
+        scheduled(1, checkpoints=tmp_path, resume=True)
+
+
+def test_a_tolerance_needs_samples() -> None:
+    with pytest.raises(PruneirError, match="--val"):
+        run(network(), Recipe((Step(parse_pass(SLIM)),), max_drop=1.0))
