@@ -29,7 +29,7 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,tvm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,tvm,train,images]'
 	@touch $@ $(VENV)/.core
 
 clean:
