@@ -16,11 +16,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pruneir.api import Optimized, load, optimize, save, trace
     from pruneir.errors import PruneirError, Refusal
+    from pruneir.weight_files import read_safetensors, write_safetensors
+    from pruneir.weights import export_weights
 
 __version__ = "0.1.0"
-__all__ = ["Optimized", "PruneirError", "Refusal", "__version__", "load", "optimize", "save", "trace"]
+__all__ = [
+    "Optimized",
+    "PruneirError",
+    "Refusal",
+    "__version__",
+    "export_weights",
+    "load",
+    "optimize",
+    "read_safetensors",
+    "save",
+    "trace",
+    "write_safetensors",
+]
 
-_HOMES = {"PruneirError": "pruneir.errors", "Refusal": "pruneir.errors"}
+_HOMES = {
+    "PruneirError": "pruneir.errors",
+    "Refusal": "pruneir.errors",
+    "export_weights": "pruneir.weights",
+    "read_safetensors": "pruneir.weight_files",
+    "write_safetensors": "pruneir.weight_files",
+}
 
 
 def __getattr__(name: str) -> Any:
