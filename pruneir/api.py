@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from pruneir import __version__, files
 from pruneir.coupling import Coupling, couple
-from pruneir.data import Data, from_arrays, load_data
+from pruneir.data import Given, Scaling, load_data
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import load as load_graph
@@ -29,8 +28,10 @@ from pruneir.pipeline.registry import parse_pass
 from pruneir.pipeline.run import Progress, run
 from pruneir.report.accuracy import Accuracy, accuracy
 from pruneir.report.document import document
-from pruneir.scaling import Scaling
 from pruneir.shapes import with_input_shapes
+from pruneir.train.extra import require_torch
+from pruneir.train.trained import Trained
+from pruneir.train.training import Training
 
 Network = str | os.PathLike[str] | onnx.ModelProto | Graph
 """A path, a model in memory, or a graph."""
@@ -123,7 +124,7 @@ def optimize(
     network: Network,
     passes: Sequence[str | Pass] = (),
     *,
-    data: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    data: Given | None = None,
     labels: str | None = None,
     scale: float | None = None,
     mean: Sequence[float] = (),
@@ -139,7 +140,7 @@ def optimize(
     seed: int = 0,
     rounds: int = 1,
     max_drop: float | None = None,
-    validation: Any = None,
+    validation: Given | None = None,
     checkpoints: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -147,7 +148,8 @@ def optimize(
     """Run passes over a network, which is not changed.
 
     passes       in order, as `"slim{ratio=0.5}"` or pass objects
-    data         an `.npz` file, or one array per input: to calibrate, verify and measure on
+    data         to calibrate, verify and measure on: an `.npz` or `.npy` file, a folder of images, `module:function`;
+                 or one array per input, a function that returns batches, or `Data`, which keeps its labels and scaling
     labels       array of the data that holds them; default `y`
     scale, mean, std   what makes the data's integers the network's input: (x · scale − mean) / std
     target       machine that channel counts should suit
@@ -194,9 +196,9 @@ def optimize_by(
     recipe: Recipe,
     network: Network,
     *,
-    data: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    data: Given | None = None,
     labels: str | None = None,
-    validation: Any = None,
+    validation: Given | None = None,
     verify: bool = True,
     checkpoints: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -207,8 +209,8 @@ def optimize_by(
     graph = load(network)
     if recipe.input_shapes:
         graph = with_input_shapes(graph, recipe.input_shapes)
-    given = None if data is None else _data(data, graph, labels, recipe.scaling)
-    scored = given if validation is None else _data(validation, graph, labels, recipe.scaling)
+    given = None if data is None else load_data(data, graph, labels=labels, scaling=recipe.scaling)
+    scored = given if validation is None else load_data(validation, graph, labels=labels, scaling=recipe.scaling)
     outcome = run(
         graph,
         recipe,
@@ -223,18 +225,61 @@ def optimize_by(
     return Optimized(outcome, source, accuracy(graph, outcome.graph, scored) if scored else None)
 
 
+def train(
+    network: Network,
+    training: Training | None = None,
+    *,
+    data: Given,
+    validation: Given | None = None,
+    labels: str | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    input_shapes: Mapping[str, Shape] | None = None,
+    teacher: Network | None = None,
+    checkpoints: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a network, which is not changed. Needs the extra `train`.
+
+    training     the options; default: ten epochs, by the labels if there are any
+    data         like that of `optimize`: to train on
+    validation   likewise: to judge every epoch on
+    teacher      the network to learn from, before it was cut; default: the network itself, where there is no plan
+    checkpoints  a folder for the state after each epoch; with `resume` a stopped training goes on from there
+    seed         of the order of samples, and of dropout
+    """
+    require_torch()
+    from pruneir.train.run import trained  # noqa: PLC0415 - torch is an extra
+
+    graph = load(network)
+    if input_shapes:
+        graph = with_input_shapes(graph, input_shapes)
+    scaling = Scaling(scale, tuple(mean), tuple(std))
+    return trained(
+        graph,
+        training or Training(),
+        load_data(data, graph, labels=labels, scaling=scaling),
+        None if validation is None else load_data(validation, graph, labels=labels, scaling=scaling),
+        None if teacher is None else load(teacher),
+        scaling=scaling,
+        source=os.fspath(network) if isinstance(network, (str, os.PathLike)) else None,
+        taught_by=os.fspath(teacher) if isinstance(teacher, (str, os.PathLike)) else None,
+        checkpoints=Path(checkpoints) if checkpoints is not None else None,
+        resume=resume,
+        seed=seed,
+        progress=progress or (lambda text, share: None),
+    )
+
+
 def require_data(data: object, **given: object) -> None:
     """PruneirError for what says how to read the data, where there are none."""
     if data is None:
         for name, value in given.items():
             if value not in (None, "", (), []):
                 raise PruneirError(f"--{name} says how to read the data; give --data too, or leave it out")
-
-
-def _data(given: Any, graph: Graph, labels: str | None, scaling: Scaling) -> Data:
-    if isinstance(given, Mapping):
-        return from_arrays(given, graph, labels=labels, scaling=scaling)
-    return load_data(Path(given), graph, labels=labels, scaling=scaling)
 
 
 def _globs(given: Sequence[str]) -> tuple[str, ...]:

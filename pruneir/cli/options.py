@@ -28,12 +28,15 @@ InputShape = Annotated[
     typer.Option(metavar="NAME:SIZES", help="Shape of an input, x:1,3,224,224 or x:Nx3x224x224; repeatable."),
 ]
 DataFile = Annotated[
-    Path | None, typer.Option("--data", metavar="FILE", help="An .npz: one array per input, or x; labels in y.")
+    str | None,
+    typer.Option("--data", metavar="DATA", help="An .npz or .npy, a folder of images, or a Python module:function."),
 ]
 Validation = Annotated[
-    Path | None, typer.Option("--val", metavar="DATA", help="Like --data: samples to score on, instead of those.")
+    str | None, typer.Option("--val", metavar="DATA", help="Like --data: samples to score on, instead of those.")
 ]
-Labels = Annotated[str | None, typer.Option(metavar="NAME", help="The data's array that holds labels; default y.")]
+Labels = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The array of an .npz, or of a batch, that holds labels; default y.")
+]
 Scale = Annotated[float | None, typer.Option(help="Multiply the data by this, before mean and std.")]
 Mean = Annotated[str | None, typer.Option(metavar="A,B,C", help="Subtract this from the scaled data, per channel.")]
 Std = Annotated[str | None, typer.Option(metavar="A,B,C", help="Divide the data by this at last, per channel.")]

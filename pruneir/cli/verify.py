@@ -27,8 +27,8 @@ def verify(
     format: options.AsFormat = Format.table,
 ) -> int:
     """Compare two networks; exit with 1 if they are not equal."""
+    from pruneir.data import Scaling
     from pruneir.report.comparison import comparison
-    from pruneir.scaling import Scaling
 
     found = comparison(
         first,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pruneir.data import Data, Feeds
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 _FEW = 32
 """Samples that equality is checked on."""
 _MANY = 1024
-"""Samples that drift is measured on."""
+_BYTES = 256 << 20
+"""Samples that drift is measured on: so many, or as many as are so large."""
 
 
 class Checker:
@@ -24,12 +26,13 @@ class Checker:
     def __init__(self, data: Data | None, seed: int):
         self.data, self.seed = data, seed
 
-    @property
+    @cached_property
     def source(self) -> str:
         """What drift is measured on, in words."""
         if self.data is None:
             return f"random inputs, seed {self.seed}"
-        count = min(len(self.data), _MANY)
+        known, limit = self.data.count, self._many
+        count = min(known, limit) if known is not None else sum(b.count for b in self.data.batches(limit=limit))
         return f"{count:,} sample{'s' * (count != 1)}"
 
     def check(self, what: Pass, before: Graph, result: Result) -> Verification | None:
@@ -66,7 +69,14 @@ class Checker:
         """Two networks on many samples."""
         from pruneir.verify import verify  # noqa: PLC0415
 
-        return verify(before, after, self._feeds(before, _MANY), kind)
+        return verify(before, after, self._feeds(before, self._many), kind)
+
+    @cached_property
+    def _many(self) -> int:
+        """Samples that drift is measured on, at most."""
+        one = self.data.feeds(1) if self.data is not None else {}
+        nbytes = sum(array.nbytes / max(len(array), 1) for array in one.values())
+        return max(_FEW, min(_MANY, int(_BYTES / max(nbytes, 1))))
 
     def _feeds(self, graph: Graph, limit: int) -> list[Feeds]:
         from pruneir.verify import random_feeds  # noqa: PLC0415

@@ -31,9 +31,9 @@ from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import Any
 
+from pruneir.data import Scaling
 from pruneir.errors import PruneirError
 from pruneir.pipeline.passes import GroupRow, Pass
-from pruneir.scaling import Scaling
 
 Ratios = Mapping[str, float]
 Shape = tuple[int | str, ...]
@@ -57,7 +57,7 @@ class Recipe:
     keep, keep_inputs, only   globs: freeze output channels, freeze input channels, restrict to
     ratios        share to cut by glob, for every pass
     input_shapes  sizes and symbols of graph inputs
-    scaling       what makes the data's integers the network's input
+    scaling       what makes raw numbers and images the network's input
     seed          of random inputs, and of everything else random
     rounds        how often the passes run, one round after the other
     max_drop      points of the validation score that the network may lose
@@ -95,7 +95,7 @@ class Recipe:
         schedule = {"rounds": self.rounds, "max_drop": self.max_drop}
         parts.append(_table("[schedule]", {k: v for k, v in schedule.items() if v not in (1, None)}))
         parts.append(_table("[input_shape]", self.input_shapes))
-        parts.append(_table("[data]", {k: v for k, v in _fields(self.scaling).items() if v not in (None, ())}))
+        parts.append(_table("[data]", {k: v for k, v in _fields(self.scaling).items() if v != getattr(Scaling(), k)}))
         parts.append(_table("[ratio]", self.ratios))
         for step in self.steps:
             parts.append(_table("[[pass]]", {"name": step.what.name, **_given(step.what)}))

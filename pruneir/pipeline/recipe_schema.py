@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from pruneir.data import Scaling
 from pruneir.errors import PruneirError
 from pruneir.pipeline import registry
 from pruneir.pipeline.fields import Word
 from pruneir.pipeline.recipe import Recipe, Step
-from pruneir.scaling import Scaling
 from pruneir.targets import target as target_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -23,11 +23,13 @@ class _Strict(BaseModel):
 
 
 class DataTable(_Strict):
-    """`[data]`: how raw numbers become the network's input, (x · scale − mean) / std."""
+    """`[data]`: how raw samples become the network's input: images resized, then (x · scale − mean) / std."""
 
     scale: float | None = None
     mean: float | list[float] = []
     std: float | list[float] = []
+    resize: Literal["stretch", "crop"] = "stretch"
+    order: Literal["rgb", "bgr"] = "rgb"
 
 
 class ScheduleTable(_Strict):
@@ -110,7 +112,7 @@ def _step(table: PassTable) -> Step:
 
 
 def _scaling(table: DataTable) -> Scaling:
-    return Scaling(table.scale, _listed(table.mean), _listed(table.std))
+    return Scaling(table.scale, _listed(table.mean), _listed(table.std), table.resize, table.order)
 
 
 def _listed(given: T | list[T]) -> tuple[T, ...]:

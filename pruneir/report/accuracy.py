@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,24 +21,28 @@ class Accuracy:
     after: float
     samples: int
 
+    def __str__(self) -> str:
+        points = 100 * (self.after - self.before)
+        return f"{points:+.2f} points on {self.samples:,} sample{'s' * (self.samples != 1)}"
+
 
 def accuracy(before: Graph, after: Graph, data: Data) -> Accuracy | None:
-    """Both accuracies; None unless there is a class label per sample and one output `[N, classes]`."""
-    if data.labels is None or data.labels.ndim != 1 or len(before.outputs) != 1:
+    """Both, on the same batches; None unless there is a class label per sample and one output `[N, classes]`."""
+    if not data.has_labels or len(before.outputs) != 1:
         return None
-    first, last = _hits(before, data), _hits(after, data)
-    if first is None or last is None:
-        return None
-    return Accuracy(first / len(data), last / len(data), len(data))
-
-
-def _hits(graph: Graph, data: Data) -> int | None:
-    running, hits = session(graph), 0
+    running, hits, samples = [session(before), session(after)], [0, 0], 0
     for batch in data.batches():
-        (scores,) = running.run(graph.outputs, batch.feeds)
-        rows = np.asarray(scores)
-        rows = rows.reshape(rows.shape[:2]) if rows.size == np.prod(rows.shape[:2]) else rows
-        if rows.ndim != 2 or len(rows) < batch.count or batch.labels is None:
-            return None
-        hits += int((rows[: batch.count].argmax(axis=1) == batch.labels[: batch.count]).sum())
-    return hits
+        for index, each in enumerate(running):
+            scores = _scores(each.run(before.outputs, batch.feeds), batch.count)
+            if scores is None or batch.labels is None or batch.labels.ndim != 1:
+                return None
+            hits[index] += int((scores.argmax(axis=1) == batch.labels[: batch.count]).sum())
+        samples += batch.count
+    return Accuracy(hits[0] / samples, hits[1] / samples, samples)
+
+
+def _scores(outputs: Sequence[Any], count: int) -> np.ndarray | None:
+    """The scores of the samples that count, `[count, classes]`; None if the output is something else."""
+    rows = np.asarray(outputs[0])
+    rows = rows.reshape(rows.shape[:2]) if rows.size == np.prod(rows.shape[:2]) else rows
+    return rows[:count] if rows.ndim == 2 and len(rows) >= count else None

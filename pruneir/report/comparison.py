@@ -11,7 +11,7 @@ from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
-from pruneir.data import load_data
+from pruneir.data import Scaling, load_data
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.checks import Checker
@@ -20,7 +20,6 @@ from pruneir.pipeline.prepare import folded, opened
 from pruneir.pipeline.replay import is_mask, masked_by, read_plan, require_plan_of
 from pruneir.report import numbers
 from pruneir.report.document import SCHEMA
-from pruneir.scaling import Scaling
 from pruneir.verify import Kind, Verification
 
 _NAMED = 3

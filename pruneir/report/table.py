@@ -156,13 +156,12 @@ def _sums(outcome: Outcome, accuracy: Accuracy | None) -> Table:
         times = f"{numbers.ratio(was, now)} {less}" if was > now else ""
         shown.add_row(Text(name, style="dim"), written(was), Text("→", style="dim"), Text(written(now), "bold"), times)
     if accuracy:
-        points = 100 * (accuracy.after - accuracy.before)
         shown.add_row(
             Text("accuracy", style="dim"),
             numbers.percent(accuracy.before, 2),
             Text("→", style="dim"),
             Text(numbers.percent(accuracy.after, 2), style="bold"),
-            f"{points:+.2f} points on {accuracy.samples:,} samples",
+            str(accuracy),
         )
     return shown
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pruneir.data import Scaling
 from pruneir.errors import PruneirError
 from pruneir.pipeline import GroupRow, Recipe, Step, parse_pass, parse_recipe, read_recipe
 from pruneir.pipeline.recipe_schema import json_schema
-from pruneir.scaling import Scaling
 
 pytestmark = pytest.mark.usefixtures("tiny_passes")
 
@@ -24,7 +24,7 @@ def full() -> Recipe:
         only=("o", "p"),
         ratios={"/layer 1/Conv": 0.3, "plain": 1.0},
         input_shapes={"x:0": ("N", 3, 8, 8)},
-        scaling=Scaling(1 / 255, (0.5,), (0.25, 0.5)),
+        scaling=Scaling(1 / 255, (0.5,), (0.25, 0.5), "crop", "bgr"),
         seed=7,
     )
 
@@ -57,7 +57,7 @@ def test_a_single_text_or_number_is_a_list_of_one() -> None:
 
 
 def test_all_mistakes_at_once() -> None:
-    text = 'tagret = "x86"\nseed = -1\n[ratio]\na = 2\n[data]\nscael = 1\n[[pass]]\nratio = 0.5\n'
+    text = 'tagret = "x86"\nseed = -1\n[ratio]\na = 2\n[data]\nscael = 1\nresize = "fit"\n[[pass]]\nratio = 0.5\n'
     with pytest.raises(PruneirError) as caught:
         parse_recipe(text)
     for part in (
@@ -65,6 +65,7 @@ def test_all_mistakes_at_once() -> None:
         "seed: ",
         "ratio.a: ",
         "'data.scael'; did you mean scale?",
+        "data.resize: input should be 'stretch' or 'crop'",
         "pass.0.name",
     ):
         assert part in str(caught.value)

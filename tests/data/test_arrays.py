@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from pruneir.data import from_arrays, load_data
+from pruneir.data import Data, Scaling, from_arrays, load_data
 from pruneir.errors import PruneirError
-from pruneir.graph import Graph, parse
-from pruneir.scaling import Scaling
+from pruneir.graph import parse
 
 FREE = "x[N,1,4,4] -> y { y = Relu(x) }"
 FIXED = "x[2,1,4,4] -> y { y = Relu(x) }"
@@ -57,6 +54,13 @@ MISFITS = {
     "infinity": (FREE, {"x": holding(-np.inf)}, r"array 'x' holds infinity in sample 300, at \[300,0,1,2\]"),
     "label above": (CLASSES, {"x": ones(3, 4), "y": np.array([0, 3, 2])}, "label 3 in 'y', at sample 1.*from 0 to 2"),
     "label below": (CLASSES, {"x": ones(3, 4), "y": np.array([0, 1, -1])}, "label -1 in 'y', at sample 2.*has 3"),
+    "a number that the type cannot hold": (
+        "x[N,2]:i8 -> y:i8 { y = Identity(x) }",
+        {"x": np.array([[1, 2], [3, 200]])},
+        "'x' holds 200, but the input takes int8",
+    ),
+    "a single number": (FREE, {"x": np.float32(1)}, "'x' is a single number; samples run along axis 0"),
+    "lists of several lengths": (FREE, {"x": [[1], [1, 2]]}, "data: 'x' cannot be made an array"),
     "labels of another length": (FREE, {"x": ones(5, 4, 4), "y": ones(4)}, "4 labels for 5 samples"),
 }
 
@@ -74,8 +78,12 @@ def test_arrays_that_fit(text: str, arrays: dict[str, np.ndarray], shape: tuple[
 @pytest.mark.parametrize(("text", "arrays", "message"), MISFITS.values(), ids=MISFITS)
 def test_arrays_that_do_not(text: str, arrays: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(PruneirError, match=message) as caught:
-        from_arrays(arrays, parse(text))
+        list(from_arrays(arrays, parse(text)).batches())
     assert "\n" not in str(caught.value)
+
+
+def labels_of(data: Data) -> np.ndarray:
+    return np.concatenate([batch.labels for batch in data.batches(2) if batch.labels is not None])
 
 
 def images(count: int = 5) -> dict[str, np.ndarray]:
@@ -134,11 +142,11 @@ def test_a_limit() -> None:
 
 def test_labels_go_by_y_unless_that_is_an_input() -> None:
     graph = parse("x[N,3], y[N,3] -> z { z = Add(x, y) }")
-    assert from_arrays({"x": ones(2, 3), "y": ones(2, 3)}, graph).labels is None
+    data = from_arrays({"x": ones(2, 3), "y": ones(2, 3)}, graph)
+    assert not data.has_labels
+    assert next(data.batches()).labels is None
     arrays = images() | {"other": np.arange(5) * 2}
-    labels = from_arrays(arrays, parse(FREE), labels="other").labels
-    assert labels is not None
-    assert labels[1] == 2
+    assert list(labels_of(from_arrays(arrays, parse(FREE), labels="other"))) == [0, 2, 4, 6, 8]
     with pytest.raises(PruneirError, match="no array 'none'; it has x, y"):
         from_arrays(images(), parse(FREE), labels="none")
 
@@ -150,36 +158,58 @@ def test_labels_go_by_y_unless_that_is_an_input() -> None:
         (CLASSES, np.array([0.5, 7.5])),
         ("x[N,4] -> y[N,1] { y = Gemm(x, w[4,1]) }", np.array([0, 1])),
         (FREE, np.array([0, 99])),
+        ("x[N,4] -> y[N,6] { y = Gemm(x, w[4,6]) }", np.eye(6)[:2]),
     ],
-    ids=["classes", "no classes but numbers", "one score", "no scores"],
+    ids=["classes", "no classes but numbers", "one score", "no scores", "six scores"],
 )
 def test_labels_that_a_network_may_have(text: str, labels: np.ndarray) -> None:
     shape = (2, 1, 4, 4) if text == FREE else (2, 4)
-    assert from_arrays({"x": ones(*shape), "y": labels}, parse(text)).labels is not None
+    np.testing.assert_array_equal(labels_of(from_arrays({"x": ones(*shape), "y": labels}, parse(text))), labels)
 
 
-def test_boxes_are_labels_of_any_number() -> None:
-    arrays = {"x": images()["x"], "y": np.zeros((17, 6))}
-    assert from_arrays(arrays, parse(FREE)).labels is not None
+@pytest.mark.parametrize("text", [FREE, FIXED])
+def test_boxes_come_with_the_samples_that_they_are_of(text: str) -> None:
+    boxes = np.zeros((6, 6))
+    boxes[:, 0] = [4, 0, 3, 0, 9, 3]
+    boxes[:, 1] = range(6)
+    batches = list(from_arrays({"x": images()["x"], "y": boxes}, parse(text)).batches(2))
+    found = [[tuple(map(int, box[:2])) for box in batch.labels] for batch in batches if batch.labels is not None]
+    assert found == [[(0, 1), (0, 3)], [(1, 2), (1, 5)], [(0, 0)]]
 
 
-def test_files(tmp_path: Path) -> None:
-    graph: Graph = parse(FREE)
-    path = tmp_path / "d.npz"
-    np.savez_compressed(path, **images())  # type: ignore[arg-type]
-    assert len(load_data(path, graph)) == 5
-    bad = {"text.npz": b"hello", "empty.npz": b"", "cut.npz": path.read_bytes()[:100]}
-    for name, content in bad.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(PruneirError, match="not an .npz file"):
-            load_data(tmp_path / name, graph)
-    np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
-    with pytest.raises(PruneirError, match="not an .npz file"):
-        load_data(tmp_path / "objects.npz", graph)
-    np.save(tmp_path / "array.npy", np.zeros(3))
-    with pytest.raises(PruneirError, match="not an .npz file"):
-        load_data(tmp_path / "array.npy", graph)
-    with pytest.raises(PruneirError, match="no such file"):
-        load_data(tmp_path / "nowhere.npz", graph)
-    with pytest.raises(PruneirError, match="is a folder"):
-        load_data(tmp_path, graph)
+def test_one_array_is_the_only_input() -> None:
+    assert len(from_arrays(images()["x"], parse(FREE))) == 5
+    with pytest.raises(PruneirError, match="data: is one array, but the network has inputs a, b; give one for each"):
+        from_arrays(ones(5, 3), parse(TWO))
+
+
+def test_data_know_their_inputs_and_their_count() -> None:
+    data = from_arrays({"b": ones(4, 5), "a": ones(4, 3)}, parse(TWO))
+    assert data.input_names == ("a", "b")
+    assert (data.count, len(data), bool(data)) == (4, 4, True)
+    assert load_data(data, parse(TWO)) is data
+    with pytest.raises(PruneirError, match="is for the inputs a, b, but the network has x"):
+        load_data(data, parse(FREE))
+
+
+def test_what_a_batch_holds_is_a_copy() -> None:
+    array = ones(2, 1, 4, 4)
+    next(from_arrays({"x": array}, parse(FREE)).batches()).feeds["x"][:] = 7
+    assert (array == 1).all()
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_shuffled_they_are_all_there_in_another_order(size: int) -> None:
+    arrays = {"x": np.arange(100.0)[:, None], "y": np.arange(100)}
+    data = from_arrays(arrays, parse("x[N,1] -> z { z = Relu(x) }"))
+    seen = []
+    for batch in data.batches(size, shuffle=np.random.default_rng(0)):
+        assert batch.labels is not None
+        np.testing.assert_array_equal(batch.feeds["x"][:, 0], batch.labels)
+        seen += batch.labels.tolist()
+    assert sorted(seen) == list(range(100))
+    assert seen != list(range(100))
+    again = np.concatenate([batch.labels for batch in data.batches(size, shuffle=np.random.default_rng(0))])  # type: ignore[misc]
+    assert again.tolist() == seen
+    some = [batch.labels for batch in data.batches(size, 10, shuffle=np.random.default_rng(0))]
+    assert np.concatenate(some).tolist() == seen[:10]  # type: ignore[arg-type]

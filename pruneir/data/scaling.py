@@ -1,9 +1,9 @@
-"""How raw numbers become what a network was trained on: x ← (x · scale − mean) / std."""
+"""How raw samples become what a network was trained on: images resized, then x ← (x · scale − mean) / std."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,17 +14,27 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Scale, then mean, then standard deviation; one number for all channels, or one each. Empty: left as it is."""
+    """What is done to samples; where nothing is given, numbers are left as they are.
+
+    scale      factor of the raw numbers
+    mean, std  subtracted, then divided by: one number for all channels, or one each
+    resize     `stretch`: an image fills the input's size; `crop`: it keeps its proportions, what juts out is cut off
+    order      of an image's colours along the channel axis
+    """
 
     scale: float | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    resize: Literal["stretch", "crop"] = "stretch"
+    order: Literal["rgb", "bgr"] = "rgb"
 
     def __post_init__(self) -> None:
         if any(value == 0 for value in self.std):
             raise PruneirError("--std: a standard deviation of 0 cannot be divided by")
 
-    def __bool__(self) -> bool:
+    @property
+    def changes_numbers(self) -> bool:
+        """Whether any number becomes another."""
         return self.scale is not None or bool(self.mean) or bool(self.std)
 
     def apply(self, array: Array, name: str = "x") -> Array:
