@@ -158,10 +158,7 @@ class _Engine:
             axes |= {id(known): (name, known) for known in state.labels if known is not None}
         for self.generators.at, labels in axes.values():
             if len(labels) > 1 and not labels.is_data:
-                rows = self.generators.leaves(labels.base)
-                whole = rows[:1, (rows == rows[0]).all(axis=0)]
-                if whole.size and not self.generators.locked(whole).all():
-                    self.generators.lock(whole, lab.ALONE)
+                self.generators.lock_whole(labels.base)
 
     # Inside
 

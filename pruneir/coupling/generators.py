@@ -5,29 +5,35 @@ integer array `[positions, factors]`, one generator per factor; generator 0 neve
 axes die together (`tie`) is solved factor by factor:
 
 * one factor on both sides: the generators are united;
-* rows that are equal already say nothing; factors that partition the positions alike are united;
+* rows that are equal already say nothing;
+* several factors against several: each goes with the coarsest factor of the other side that tells its positions apart,
+  so that {h, d} ~ {a, b, e} is h ~ {a, b} and d ~ e where a and b are rows and e is columns;
+* factors that partition the positions alike are united;
 * what one side has beyond the matched factors never dies: {h, d} ~ {h} locks d;
 * a single factor against several is a substitution p := {h, d}, resolved on every later read; the same p met twice
   unites the factors it stands for;
-* several factors against several others that do not match: both lock, since nothing smaller is known to be safe.
+* several factors against several others that do not match: both lock, since nothing smaller is known to be safe;
+* a class that has become all of the axis locks at once, and is no factor of it any more.
 
 Everything is numpy over whole axes; no loop runs over positions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from pruneir.coupling.columns import NEVER, Ids, count, folded, packed, same_partition, same_sets
 from pruneir.errors import Refusal
 
-Ids = npt.NDArray[np.int64]
+__all__ = ["ALONE", "MEETS_DATA", "NEVER", "Generators", "Ids"]
 
-NEVER = 0
 _FREE = -1
 MEETS_DATA = Refusal("PIR017", "", "these channels meet positions that hold data here, and those always stay")
+ALONE = Refusal("PIR005", "", "all of an axis is a single channel here, and one stays")
 _DATA = Refusal("PIR017", "", "these positions stand beside padding or other data, which always stays")
 _UNMATCHED = Refusal("PIR004", "", "two ways of splitting the same channels into blocks meet here")
 
@@ -89,8 +95,8 @@ class Generators:
             columns = []
             for column, replaced in zip(rows.T, standing.T, strict=True):
                 if replaced.any():
-                    columns.append(np.where(replaced, self._left[column], column))
-                    columns.append(np.where(replaced, self._right[column], NEVER))
+                    columns.append(np.where(replaced, self._left[column], NEVER))
+                    columns.append(np.where(replaced, self._right[column], column))
                 else:
                     columns.append(column)
             rows = self.roots(np.stack(columns, axis=1))
@@ -129,14 +135,34 @@ class Generators:
 
     def tie(self, a: Ids, b: Ids) -> None:
         """Position i of one axis dies exactly when position i of the other dies; rows `[n, factors]` each."""
-        a, b = self.leaves(a), self.leaves(b)
-        if a.shape[1] == 1 and b.shape[1] == 1:
-            self.unite(a[:, 0], b[:, 0])
-            return
-        differ = ~_same_sets(a, b)
+        one, other = self.leaves(a), self.leaves(b)
+        if one.shape[1] == 1 and other.shape[1] == 1:
+            self.unite(one[:, 0], other[:, 0])
+        else:
+            self._tie_sets(one, other)
+            self.lock_whole(one)
+
+    def lock_whole(self, rows: Ids) -> None:
+        """A class that is all of some axis stays: without it nothing of the axis would be left."""
+        rows = self.leaves(rows)
+        whole = rows[:1, (rows == rows[0]).all(axis=0)]
+        if len(rows) > 1 and whole.size and not self.locked(whole).all():
+            self.lock(whole, ALONE)
+
+    # Inside
+
+    def _tie_sets(self, a: Ids, b: Ids) -> None:
+        differ = ~same_sets(a, b)
         if not differ.any():
             return
-        left, right = self._match(list(a[differ].T), list(b[differ].T))
+        left, right = self._match(list(a[differ].T), list(b[differ].T), np.array_equal)
+        if len(left) > 1 and len(right) > 1 and (self._refine(left, right) or self._refine(right, left)):
+            if left and right:
+                self._tie_sets(self.leaves(np.stack(left, axis=1)), self.leaves(np.stack(right, axis=1)))
+            else:
+                self._never(left or right)
+            return
+        left, right = self._match(left, right, same_partition)
         if not left or not right:
             self._never(left or right)
         elif len(left) == 1:
@@ -167,10 +193,10 @@ class Generators:
         entangled = np.isin(single, rows)
         if entangled.any():
             self.lock(rows[entangled], _UNMATCHED)
-            self.tie(single[entangled, None], rows[entangled])
-            self.tie(single[~entangled, None], rows[~entangled])
+            self._tie_sets(self.leaves(single[entangled, None]), self.leaves(rows[entangled]))
+            self._tie_sets(self.leaves(single[~entangled, None]), self.leaves(rows[~entangled]))
             return
-        rows = _packed(rows)
+        rows = packed(rows)
         while rows.shape[1] > 2:
             pair = self.fresh(len(rows))
             both = rows[:, -1] > NEVER
@@ -180,8 +206,6 @@ class Generators:
         if several.any():
             self._left[single[several]], self._right[single[several]] = rows[several, 0], rows[several, 1]
         self.unite(single[~several], rows[~several, 0])
-
-    # Inside
 
     def _index(self, reason: Refusal) -> int:
         """Where a reason stands among all; one that names no node gets the one that is being read."""
@@ -201,15 +225,34 @@ class Generators:
         for column in columns:
             self.lock(column[:, None], _UNMATCHED)
 
-    def _match(self, left: list[Ids], right: list[Ids]) -> tuple[list[Ids], list[Ids]]:
-        """Unite the factors of both sides that are equal, or that partition the positions alike; what is left over."""
-        for alike in (np.array_equal, _same_partition):
-            for column in list(left):
-                twin = next((i for i, other in enumerate(right) if alike(column, other)), None)
-                if twin is not None:
-                    self.unite(column, right.pop(twin))
-                    left = [other for other in left if other is not column]
+    def _match(
+        self, left: list[Ids], right: list[Ids], alike: Callable[[Ids, Ids], bool]
+    ) -> tuple[list[Ids], list[Ids]]:
+        """Unite the factors of both sides that are alike; what is left over."""
+        for column in list(left):
+            twin = next((i for i, other in enumerate(right) if alike(column, other)), None)
+            if twin is not None:
+                self.unite(column, right.pop(twin))
+                left = [other for other in left if other is not column]
         return left, right
+
+    def _refine(self, fine: list[Ids], coarse: list[Ids]) -> bool:
+        """Take out coarse factors that follow from one fine factor each, and put them in its place."""
+        classes = [count(column) for column in fine]
+        chosen: list[int] = []
+        for other in coarse:
+            finer = [k for k, column in enumerate(fine) if count(column, other) == classes[k]]
+            chosen.append(min(finer, key=lambda k: (classes[k], chosen.count(k)), default=-1))
+        pairs = [
+            (column, [other for other, owner in zip(coarse, chosen, strict=True) if owner == k])
+            for k, column in enumerate(fine)
+        ]
+        fine[:] = [column for column, parts in pairs if not parts]
+        coarse[:] = [other for other, owner in zip(coarse, chosen, strict=True) if owner < 0]
+        for column, parts in pairs:
+            if parts:
+                self._tie_sets(self.leaves(column[:, None]), self.leaves(np.stack(parts, axis=1)))
+        return any(parts for _, parts in pairs)
 
     def _tidy(self, rows: Ids) -> Ids:
         """Rows without repeated factors, and without factors that are locked throughout unless all are."""
@@ -218,26 +261,4 @@ class Generators:
         for column in rows.T[~held] if not held.all() else rows.T[:1]:
             if not any(np.array_equal(column, other) for other in columns):
                 columns.append(column)
-        return np.stack(columns, axis=1)
-
-
-def _same_sets(a: Ids, b: Ids) -> npt.NDArray[np.bool_]:
-    if a.shape[1] != b.shape[1]:
-        return np.zeros(len(a), bool)
-    return np.asarray((np.sort(a, axis=1) == np.sort(b, axis=1)).all(axis=1))
-
-
-def _same_partition(a: Ids, b: Ids) -> bool:
-    return bool(((a == NEVER) == (b == NEVER)).all()) and np.array_equal(_ranks(a), _ranks(b))
-
-
-def _ranks(column: Ids) -> Ids:
-    """Each entry's class, numbered in order of first appearance."""
-    _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first))[inverse])
-
-
-def _packed(rows: Ids) -> Ids:
-    """Rows with their generators first and the padding last."""
-    order = np.argsort(rows == NEVER, axis=1, kind="stable")
-    return np.take_along_axis(rows, order, axis=1)
+        return np.stack(folded(columns), axis=1)

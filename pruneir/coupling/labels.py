@@ -12,10 +12,8 @@ from math import gcd, prod
 
 import numpy as np
 
-from pruneir.coupling.generators import MEETS_DATA, NEVER, Generators, Ids
-from pruneir.errors import Refusal
-
-ALONE = Refusal("PIR005", "", "all of an axis is a single channel here, and one stays")
+from pruneir.coupling.columns import NEVER, Ids
+from pruneir.coupling.generators import ALONE, MEETS_DATA, Generators
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,6 +164,7 @@ def _split(generators: Generators, axis: Labels, sizes: Sequence[int]) -> list[L
             generators.tie(column[:, None], np.stack([fresh[k][index[k]] for k in along], axis=1))
             for k in along:
                 columns[k].append(fresh[k])
+                generators.lock_whole(fresh[k][:, None])
         else:
             k = along[0] if along else next((k for k, size in enumerate(sizes) if size > 1), 0)
             columns[k].append(np.moveaxis(grid, k, 0).reshape(sizes[k], -1)[:, 0])
@@ -194,4 +193,5 @@ def _factors(axis: Labels) -> list[tuple[int, Ids | None]]:
 
 
 def _widened(rows: Ids, width: int) -> Ids:
-    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=NEVER)
+    """Padded in front: the last factor counts positions, however many factors count blocks before it."""
+    return np.pad(rows, ((0, 0), (width - rows.shape[1], 0)), constant_values=NEVER)
