@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from pruneir.cli import doctor, explain, inspect, optimize, passes, targets, verify
+from pruneir.cli import doctor, explain, inspect, optimize, passes, targets, train, verify
 from pruneir.errors import PruneirError
 
 app = typer.Typer(
@@ -19,8 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for verb in (inspect.inspect, explain.explain, optimize.optimize, verify.verify, passes.passes, targets.targets):
+for verb in (inspect.inspect, explain.explain, optimize.optimize, train.train, verify.verify, passes.passes):
     app.command()(verb)
+app.command()(targets.targets)
 app.command()(doctor.doctor)
 
 

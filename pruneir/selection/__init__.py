@@ -2,6 +2,6 @@
 
 from pruneir.selection.candidates import candidates
 from pruneir.selection.choose import Budget, choose
-from pruneir.selection.scores import Scores, batchnorm_scale, weight_scores
+from pruneir.selection.scores import Criterion, Scores, batchnorm_scale, weight_scores
 
-__all__ = ["Budget", "Scores", "batchnorm_scale", "candidates", "choose", "weight_scores"]
+__all__ = ["Budget", "Criterion", "Scores", "batchnorm_scale", "candidates", "choose", "weight_scores"]

@@ -76,11 +76,19 @@ def weight_scores(
             continue
         rows = []
         for member in members:
-            row = norms.median_distance(group, member) if criterion == "gm" else norms.norm(group, member, criterion)
-            scale = _NORMS[normalize](row)
-            rows.append(row / scale if scale > 0 else row)
-        scored[group] = _AGGREGATES[aggregate](np.stack(rows))
+            rows.append(
+                norms.median_distance(group, member) if criterion == "gm" else norms.norm(group, member, criterion)
+            )
+        scored[group] = combined(rows, aggregate, normalize)
     return scored
+
+
+def combined(rows: Sequence[np.ndarray], aggregate: Aggregate = "mean", normalize: Normalize = "mean") -> np.ndarray:
+    """One score per channel from those of several tensors or operators, `[channels]` each and none negative."""
+    scales = [_NORMS[normalize](row) for row in rows]
+    return _AGGREGATES[aggregate](
+        np.stack([row / scale if scale > 0 else row for row, scale in zip(rows, scales, strict=True)])
+    )
 
 
 class _Norms:

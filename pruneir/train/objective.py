@@ -1,0 +1,96 @@
+"""Which loss a training has, by its options, the labels, and what the network gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx.helper import tensor_dtype_to_np_dtype
+
+from pruneir.data.entry import function_of
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph
+from pruneir.pipeline.run import require_matches
+from pruneir.train.heads import Head, head_of
+from pruneir.train.losses import Loss, Term, cross_entropy, distance, entry, mse
+from pruneir.train.training import LOSSES, Training
+from pruneir.verify.tolerance import is_float
+
+
+def loss_of(graph: Graph, training: Training, labels: np.ndarray | None, teacher: bool) -> Loss:
+    """The loss of a training.
+
+    labels   those of some samples; None if there are none
+    teacher  whether there is a network to learn from
+    """
+    heads = [head_of(graph, name) for name in graph.outputs if _gives_floats(graph, name)]
+    if training.loss not in LOSSES:
+        outputs = tuple(graph.outputs)
+        return Loss(((1.0, entry(function_of(training.loss), outputs)),), outputs, teacher, training.loss)
+    if not heads:
+        raise PruneirError("no output of the network is a float, so none can be learned; give loss=module:function")
+    kind = training.loss if training.loss != "auto" else _by_labels(graph, training, heads, labels)
+    if kind == "distill":
+        return _from_teacher(training, heads, 1.0, teacher)
+    if labels is None:
+        raise PruneirError(f"loss={kind} needs labels, and the data have none; give --labels, or loss=distill")
+    head = _labelled(training, heads)
+    term = cross_entropy(head) if kind == "cross-entropy" else mse(head)
+    value = head.value if kind == "cross-entropy" else head.output
+    share = training.distill
+    own = Loss(((1.0 - share, term),), (value,), False, kind)
+    if not share:
+        return own
+    taught = _from_teacher(training, heads, share, teacher)
+    names = tuple(dict.fromkeys((*own.names, *taught.names)))
+    return Loss((*own.terms, *taught.terms), names, True, f"{1 - share:g} {kind} + {share:g} {taught.text}")
+
+
+def _from_teacher(training: Training, heads: list[Head], share: float, teacher: bool) -> Loss:
+    """The distance from the teacher, over all float outputs."""
+    if not teacher:
+        raise PruneirError("distilling needs the network to learn from; give --teacher ORIGINAL.onnx, or labels")
+    weights = {head: training.weight_of(head.output) for head in heads}
+    globs = [text.rpartition("=")[0] for text in training.output_weights]
+    require_matches("output_weights", globs, [head.output for head in heads])
+    total = sum(weights.values())
+    if not total:
+        raise PruneirError("output_weights leaves no output to learn; one must be more than 0")
+    counting = [head for head, weight in weights.items() if weight]
+    terms: list[tuple[float, Term]] = [
+        (share * weights[head] / total, distance(head, training.temperature, training.match)) for head in counting
+    ]
+    names = tuple(dict.fromkeys(head.value for head in counting))
+    return Loss(tuple(terms), names, True, "distillation")
+
+
+def _by_labels(graph: Graph, training: Training, heads: list[Head], labels: np.ndarray | None) -> str:
+    """The loss that labels go with; none without labels."""
+    if labels is None:
+        return "distill"
+    head = _labelled(training, heads)
+    if labels.dtype.kind in "iu" and (head.classes == "yes" or _classes(graph, head) != 1):
+        return "cross-entropy"
+    return "mse"
+
+
+def _labelled(training: Training, heads: list[Head]) -> Head:
+    """The output that labels are for."""
+    known = [head.output for head in heads]
+    if training.labelled is not None and training.labelled not in known:
+        raise PruneirError(f"train: no float output is called '{training.labelled}'; they are {', '.join(known)}")
+    if training.labelled is None and len(heads) > 1:
+        raise PruneirError(
+            f"labels could be for any of the outputs {', '.join(known)}; say for which by labelled=NAME, or give "
+            "loss=distill or loss=module:function"
+        )
+    return next(head for head in heads if training.labelled in (None, head.output))
+
+
+def _classes(graph: Graph, head: Head) -> int | None:
+    kind = graph.type_of(head.output)
+    size = kind.shape[1] if kind is not None and kind.shape is not None and len(kind.shape) > 1 else None
+    return size if isinstance(size, int) else None
+
+
+def _gives_floats(graph: Graph, name: str) -> bool:
+    kind = graph.type_of(name)
+    return kind is None or not kind.elem_type or is_float(np.dtype(tensor_dtype_to_np_dtype(kind.elem_type)))

@@ -1,0 +1,20 @@
+"""Torch functions of the ONNX operators, a family a file."""
+
+from pruneir.train.ops import (  # noqa: F401 - importing a family registers its operators
+    attention,
+    control,
+    convolution,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    products,
+    quantization,
+    recurrent,
+    reductions,
+    resizing,
+    shapes,
+)
+from pruneir.train.ops.call import Call, Function, Mode, entry_of, op, together
+
+__all__ = ["Call", "Function", "Mode", "entry_of", "op", "together"]

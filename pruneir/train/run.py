@@ -1,0 +1,57 @@
+"""What `pruneir train` does: train a network by the plan that lies beside it, and by its teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pruneir.data import Data, Scaling
+from pruneir.errors import PruneirError
+from pruneir.files import plan_of
+from pruneir.graph import Graph
+from pruneir.train.epochs import Progress
+from pruneir.train.fit import fit
+from pruneir.train.trained import Trained, plan_beside
+from pruneir.train.training import Training
+
+
+def trained(
+    graph: Graph,
+    training: Training,
+    data: Data,
+    validation: Data | None,
+    teacher: Graph | None,
+    *,
+    scaling: Scaling,
+    source: str | None,
+    taught_by: str | None,
+    checkpoints: Path | None,
+    resume: bool,
+    seed: int,
+    progress: Progress,
+) -> Trained:
+    """The network trained; its teacher is the network itself where none is given.
+
+    source, taught_by   paths of the network and of the teacher, if they have some
+    PruneirError where a network that was cut would only learn from itself.
+    """
+    plan, warning = plan_beside(source, graph) if source is not None else (None, "")
+    taught = training.distill or training.loss == "distill" or (training.loss == "auto" and not data.has_labels)
+    if plan is not None and plan.kept and teacher is None and taught:
+        raise PruneirError(
+            f"{plan_of(Path(source or ''))} says that {source} was cut, and it would learn from what it was before; "
+            "give that file as --teacher, or labels"
+        )
+    fitted = fit(
+        graph,
+        training,
+        data,
+        validation,
+        teacher if teacher is not None else graph,
+        seed=seed,
+        plan=plan,
+        progress=progress,
+        checkpoints=checkpoints,
+        resume=resume,
+    )
+    told = (*data.warnings, *(validation.warnings if validation is not None else ()), *([warning] if warning else ()))
+    return Trained(fitted, training, seed, scaling, source, taught_by, plan, tuple(dict.fromkeys(told)))

@@ -1,0 +1,53 @@
+"""From a trained network back to a graph, which must compute what the interpreter does."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pruneir.data import Batch
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph
+from pruneir.onnx_io import evaluate
+from pruneir.train.feeding import Feeder
+from pruneir.train.network import Network
+from pruneir.train.state import State, put
+from pruneir.verify.tolerance import is_float, tolerance_of
+
+
+def write_back(graph: Graph, state: State, batch: Batch) -> tuple[Graph, frozenset[str]]:
+    """The graph with the values of a state, and the names of the tensors that are not what they were.
+
+    batch  samples on which ONNX Runtime must give what the interpreter gives, to 1e-5 of the largest in float32
+    PruneirError if it does not.
+    """
+    network = Network(graph).eval()
+    put(network, state)
+    written = network.written()
+    changed = frozenset(name for name in state if not _same(graph.constant(name), written.constant(name)))
+    _require_equal(network, written, batch)
+    return written, changed
+
+
+def _require_equal(network: Network, written: Graph, batch: Batch) -> None:
+    with torch.no_grad():
+        ours = network(Feeder(1, torch.device("cpu")).fed(batch).feeds)
+    (theirs,) = evaluate(written, written.outputs, [batch.feeds])
+    tolerance = tolerance_of(written)
+    for name, array in theirs.items():
+        if not is_float(array.dtype):
+            continue
+        here, there = ours[name].double().numpy(), array.astype(np.float64)
+        apart = float(np.abs(here - there).max(initial=0.0)) if here.shape == there.shape else float("inf")
+        scale = float(np.abs(there).max(initial=0.0))
+        if not apart <= tolerance.relative * scale + tolerance.absolute:
+            raise PruneirError(
+                f"ONNX Runtime gives '{name}' of the trained network differently than training did: max|a − b| is "
+                f"{apart:.1e}, the largest value {scale:.1e}; nothing is written. Please report this network"
+            )
+
+
+def _same(before: np.ndarray | None, after: np.ndarray | None) -> bool:
+    if before is None or after is None or before is after:
+        return before is after
+    return np.array_equal(before.astype(np.float64), after.astype(np.float64), equal_nan=True)

@@ -1,0 +1,131 @@
+"""A training that was stopped goes on to the same result, bit for bit; other folders are told apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pruneir.cli import main  # noqa: E402
+from pruneir.errors import PruneirError  # noqa: E402
+from pruneir.onnx_io import save  # noqa: E402
+from pruneir.train.fit import fit  # noqa: E402
+from pruneir.train.history import Fitted  # noqa: E402
+from pruneir.train.training import Training  # noqa: E402
+from support.training import arrays, network, samples  # noqa: E402
+
+OPTIONS: dict[str, Any] = {"epochs": 6, "batch": 16, "lr": 0.05, "threads": 1, "dropout": 0.2, "l1_gamma": 0.01}
+
+
+class Stopped(Exception):
+    pass
+
+
+def train(folder: Path | None, *, stop: int = 0, resume: bool = False, seed: int = 0, **options: Any) -> Fitted:
+    def progress(told: str, share: float) -> None:
+        if stop and told.startswith(f"epoch {stop} ") and share > (stop - 0.5) / options.get("epochs", 6):
+            raise Stopped
+
+    training = Training(**{**OPTIONS, **options})
+    return fit(
+        network(), training, samples(), samples(40, 1), seed=seed, progress=progress, checkpoints=folder, resume=resume
+    )
+
+
+def state(fitted: Fitted) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in fitted.graph.initializers.items()}
+
+
+def story(fitted: Fitted) -> list[Any]:
+    return [(e.number, e.loss, e.rate, e.judged, e.sparsity) for e in fitted.history]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 6])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "adamw"}, {"momentum": 0.0}, {"choose": "best", "l1_gamma": 0.0}, {"patience": 1, "lr": 0.5}],
+    ids=str,
+)
+def test_it_goes_on_to_the_same_result(tmp_path: Path, options: dict[str, Any], stop: int) -> None:
+    whole = train(None, **options)
+    if stop <= len(whole.history):
+        with pytest.raises(Stopped):
+            train(tmp_path, stop=stop, **options)
+    again = train(tmp_path, resume=True, **options)
+    assert state(again) == state(whole)
+    assert story(again) == story(whole)
+    assert (again.chosen, again.before, again.after, again.stopped) == (
+        whole.chosen,
+        whole.before,
+        whole.after,
+        whole.stopped,
+    )
+    finished = train(tmp_path, resume=True, **options)
+    assert state(finished) == state(whole)
+    assert not [path for path in tmp_path.iterdir() if path.name != "training.safetensors"]
+
+
+def test_a_killed_command_goes_on_to_the_same_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, data, folder = tmp_path / "net.onnx", tmp_path / "data.npz", tmp_path / "checkpoints"
+    save(network(), model)
+    np.savez(data, **arrays(256))  # type: ignore[arg-type]
+
+    def command(output: Path, *more: object) -> list[str]:
+        options = ["--epochs", 8, "--batch", 8, "--lr", 0.05, "--threads", 1, "--dropout", 0.1, "--val", data]
+        return list(map(str, ["train", model, "--data", data, "-o", output, *options, *more]))
+
+    whole, killed = tmp_path / "whole.onnx", tmp_path / "killed.onnx"
+    assert main(command(whole)) == 0
+    running = subprocess.Popen([sys.executable, "-m", "pruneir.cli", *command(killed, "--checkpoints", folder)])
+    limit = time.monotonic() + 120
+    while not (folder / "training.safetensors").exists() and running.poll() is None and time.monotonic() < limit:
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    assert not killed.exists()
+    capsys.readouterr()
+    assert main(command(killed, "--checkpoints", folder, "--resume")) == 0
+    assert "went on after epoch" in capsys.readouterr().err
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def test_a_folder_is_of_one_training(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    with pytest.raises(PruneirError, match="exists; pass --resume to go on, or give a new folder"):
+        train(tmp_path, epochs=1)
+    with pytest.raises(PruneirError, match=r"is of another training: lr was 0.05, is 0.1; give a new folder"):
+        train(tmp_path, resume=True, epochs=1, lr=0.1)
+    with pytest.raises(PruneirError, match=r"another training: seed was 0, is 1"):
+        train(tmp_path, resume=True, epochs=1, seed=1)
+    training = Training(**{**OPTIONS, "epochs": 1})
+    with pytest.raises(PruneirError, match=r"another training: network was"):
+        fit(network(2), training, samples(), samples(40, 1), checkpoints=tmp_path, resume=True)
+    with pytest.raises(PruneirError, match=r"another training: data was"):
+        fit(network(), training, samples(95), samples(40, 1), checkpoints=tmp_path, resume=True)
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    file = tmp_path / "training.safetensors"
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(PruneirError, match="is damaged .*; remove it to start again"):
+        train(tmp_path, resume=True, epochs=1)
+
+
+def test_nothing_to_go_on_with_is_a_beginning(tmp_path: Path) -> None:
+    assert state(train(tmp_path / "new" / "folder", resume=True)) == state(train(None))
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PruneirError, match="no such folder can be made"):
+        train(tmp_path / "file" / "folder")
