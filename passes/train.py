@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context, Pass, Result
-from pruneir.train.extra import require_torch
-from pruneir.train.training import Training
+from pruneir.training.extra import require_torch
+from pruneir.training.options import Training
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Train(Training, Pass):  # noqa: D101 - its page is that of its options
     def run(self, graph: Graph, context: Context) -> Result:
         """Train on the context's data, learn from its original network, judge on its validation samples."""
         require_torch()
-        from pruneir.train.fit import NothingToLearn, fit  # noqa: PLC0415 - torch is an extra
-        from pruneir.train.history import summary  # noqa: PLC0415
+        from pruneir.training.fit import NothingToLearn, fit  # noqa: PLC0415 - torch is an extra
+        from pruneir.training.history import summary  # noqa: PLC0415
 
         if context.data is None:
             raise PruneirError("pass train needs samples to train on; give --data")

@@ -14,8 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pruneir.api import Optimized, load, optimize, save, trace
+    from pruneir.api import Optimized, load, optimize, save, trace, train
     from pruneir.errors import PruneirError, Refusal
+    from pruneir.training.options import Training
     from pruneir.weight_files import read_safetensors, write_safetensors
     from pruneir.weights import export_weights
 
@@ -24,6 +25,7 @@ __all__ = [
     "Optimized",
     "PruneirError",
     "Refusal",
+    "Training",
     "__version__",
     "export_weights",
     "load",
@@ -31,12 +33,14 @@ __all__ = [
     "read_safetensors",
     "save",
     "trace",
+    "train",
     "write_safetensors",
 ]
 
 _HOMES = {
     "PruneirError": "pruneir.errors",
     "Refusal": "pruneir.errors",
+    "Training": "pruneir.training.options",
     "export_weights": "pruneir.weights",
     "read_safetensors": "pruneir.weight_files",
     "write_safetensors": "pruneir.weight_files",

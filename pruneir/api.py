@@ -29,9 +29,9 @@ from pruneir.pipeline.run import Progress, run
 from pruneir.report.accuracy import Accuracy, accuracy
 from pruneir.report.document import document
 from pruneir.shapes import with_input_shapes
-from pruneir.train.extra import require_torch
-from pruneir.train.trained import Trained
-from pruneir.train.training import Training
+from pruneir.training.extra import require_torch
+from pruneir.training.options import Training
+from pruneir.training.trained import Trained
 
 Network = str | os.PathLike[str] | onnx.ModelProto | Graph
 """A path, a model in memory, or a graph."""
@@ -252,7 +252,7 @@ def train(
     seed         of the order of samples, and of dropout
     """
     require_torch()
-    from pruneir.train.run import trained  # noqa: PLC0415 - torch is an extra
+    from pruneir.training.run import trained  # noqa: PLC0415 - torch is an extra
 
     graph = load(network)
     if input_shapes:

@@ -16,10 +16,10 @@ import typer
 from pruneir.cli import options
 from pruneir.cli.options import Format
 from pruneir.errors import PruneirError
-from pruneir.train.training import Training
+from pruneir.training.options import Training
 
 if TYPE_CHECKING:
-    from pruneir.train.trained import Trained
+    from pruneir.training.trained import Trained
 
 
 def train(

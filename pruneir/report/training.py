@@ -12,8 +12,8 @@ from rich.text import Text
 
 from pruneir.files import plan_of
 from pruneir.report import numbers
-from pruneir.train.history import Epoch, Fitted, summary
-from pruneir.train.trained import Trained
+from pruneir.training.history import Epoch, Fitted, summary
+from pruneir.training.trained import Trained
 
 _SHOWN = 40
 """Epochs in the table; of more, the first and the last."""

@@ -54,10 +54,10 @@ class DataScores:
         elif self.criterion == "optimal-brain":
             rows = optimal_brain(coupling, judged, data, limit=limit, seed=seed, progress=progress)
         else:
-            from pruneir.train.extra import require_torch  # noqa: PLC0415 - torch is an extra
+            from pruneir.training.extra import require_torch  # noqa: PLC0415 - torch is an extra
 
             require_torch()
-            from pruneir.train.taylor import taylor  # noqa: PLC0415
+            from pruneir.training.taylor import taylor  # noqa: PLC0415
 
             moved = taylor(coupling, judged, data, limit=limit, seed=seed, progress=progress)
             rows = {group: [score] for group, score in moved.items()}

@@ -25,9 +25,9 @@ from pruneir.data import Data
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io.model import skeleton
-from pruneir.train.history import Epoch, Judged, epoch_of
-from pruneir.train.program import constants
-from pruneir.train.state import State
+from pruneir.training.history import Epoch, Judged, epoch_of
+from pruneir.training.program import constants
+from pruneir.training.state import State
 
 _NAME = "training.safetensors"
 _SCHEMA = 1

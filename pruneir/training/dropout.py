@@ -15,8 +15,8 @@ from pruneir.errors import PruneirError
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.run import require_matches
-from pruneir.train.chosen import matches, names_of
-from pruneir.train.training import Training
+from pruneir.training.chosen import matches, names_of
+from pruneir.training.options import Training
 
 _DEFAULT = 0.5
 """Of an ONNX Dropout that states no ratio."""

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from pruneir.data import Data
-from pruneir.train.feeding import Fed, Feeder
-from pruneir.train.judging import Judge
-from pruneir.train.network import Network
-from pruneir.train.penalties import Penalties
-from pruneir.train.rates import rate
-from pruneir.train.state import is_finite, taken
-from pruneir.train.training import Training
+from pruneir.training.feeding import Fed, Feeder
+from pruneir.training.judging import Judge
+from pruneir.training.network import Network
+from pruneir.training.options import Training
+from pruneir.training.penalties import Penalties
+from pruneir.training.rates import rate
+from pruneir.training.state import is_finite, taken
 
 Progress = Callable[[str, float], None]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pruneir.data import Batch, Data
 from pruneir.errors import PruneirError
-from pruneir.train.losses import Values
-from pruneir.train.program import tensor_of
+from pruneir.training.losses import Values
+from pruneir.training.program import tensor_of
 
 
 @dataclass(frozen=True, slots=True)

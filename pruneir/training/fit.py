@@ -11,25 +11,25 @@ from pruneir.data import Data
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.plan import Plan
-from pruneir.train import checkpoint as files
-from pruneir.train.checkpoint import Checkpoint, Folder
-from pruneir.train.chosen import chosen
-from pruneir.train.dropout import with_dropout
-from pruneir.train.environment import device_of, settings
-from pruneir.train.epochs import NotFinite, Progress, Stepper
-from pruneir.train.feeding import Feeder
-from pruneir.train.heads import counterparts
-from pruneir.train.history import Epoch, Fitted, Judged
-from pruneir.train.judging import Judge, float_outputs
-from pruneir.train.losses import Loss
-from pruneir.train.network import Network
-from pruneir.train.objective import loss_of
-from pruneir.train.parameters import untied
-from pruneir.train.penalties import Masks, Penalties, sparsity_of
-from pruneir.train.rates import optimizer
-from pruneir.train.state import State, put, taken
-from pruneir.train.training import Training
-from pruneir.train.writing import write_back
+from pruneir.training import checkpoint as files
+from pruneir.training.checkpoint import Checkpoint, Folder
+from pruneir.training.chosen import chosen
+from pruneir.training.dropout import with_dropout
+from pruneir.training.environment import device_of, settings
+from pruneir.training.epochs import NotFinite, Progress, Stepper
+from pruneir.training.feeding import Feeder
+from pruneir.training.heads import counterparts
+from pruneir.training.history import Epoch, Fitted, Judged
+from pruneir.training.judging import Judge, float_outputs
+from pruneir.training.losses import Loss
+from pruneir.training.network import Network
+from pruneir.training.objective import loss_of
+from pruneir.training.options import Training
+from pruneir.training.parameters import untied
+from pruneir.training.penalties import Masks, Penalties, sparsity_of
+from pruneir.training.rates import optimizer
+from pruneir.training.state import State, put, taken
+from pruneir.training.writing import write_back
 
 _JUDGED = 1024
 """Training samples that a network is judged on where there are none for validation."""

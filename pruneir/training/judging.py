@@ -9,10 +9,10 @@ import torch
 
 from pruneir.graph import Graph
 from pruneir.score import Tally
-from pruneir.train.feeding import Fed
-from pruneir.train.history import Judged
-from pruneir.train.losses import Loss, Values
-from pruneir.train.network import Network
+from pruneir.training.feeding import Fed
+from pruneir.training.history import Judged
+from pruneir.training.losses import Loss, Values
+from pruneir.training.network import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pruneir.errors import PruneirError
-from pruneir.train.heads import Head
+from pruneir.training.heads import Head
 
 Values = Mapping[str, Tensor]
 Term = Callable[[Values, "Tensor | None", "Values | None"], Tensor]

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, Operator
-from pruneir.train.ops import Mode
-from pruneir.train.parameters import roles
-from pruneir.train.program import Program, constants, tensor_of
+from pruneir.training.ops import Mode
+from pruneir.training.parameters import roles
+from pruneir.training.program import Program, constants, tensor_of
 from pruneir.verify.tolerance import is_float
 
 

@@ -9,9 +9,9 @@ from pruneir.data.entry import function_of
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.run import require_matches
-from pruneir.train.heads import Head, head_of
-from pruneir.train.losses import Loss, Term, cross_entropy, distance, entry, mse
-from pruneir.train.training import LOSSES, Training
+from pruneir.training.heads import Head, head_of
+from pruneir.training.losses import Loss, Term, cross_entropy, distance, entry, mse
+from pruneir.training.options import LOSSES, Training
 from pruneir.verify.tolerance import is_float
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pruneir.errors import PruneirError
-from pruneir.train.history import Sparsity
-from pruneir.train.network import Network
-from pruneir.train.training import Training
+from pruneir.training.history import Sparsity
+from pruneir.training.network import Network
+from pruneir.training.options import Training
 
 Masks = Mapping[str, np.ndarray]
 """By tensor name: what may differ from zero, of the tensor's shape, or one that broadcasts to it."""

@@ -20,7 +20,7 @@ from pruneir import onnx_io
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, Operator
 from pruneir.graph.operator import free_names
-from pruneir.train.ops import Call, Function, Mode, entry_of, together
+from pruneir.training.ops import Call, Function, Mode, entry_of, together
 
 _ABSENT = 0
 """The slot of an optional input or output that is not there."""

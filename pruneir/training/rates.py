@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from pruneir.train.penalties import is_kernel
-from pruneir.train.training import Training
+from pruneir.training.options import Training
+from pruneir.training.penalties import is_kernel
 
 
 def rate(training: Training, step: int, steps: int) -> float:

@@ -8,10 +8,10 @@ from pruneir.data import Data, Scaling
 from pruneir.errors import PruneirError
 from pruneir.files import plan_of
 from pruneir.graph import Graph
-from pruneir.train.epochs import Progress
-from pruneir.train.fit import fit
-from pruneir.train.trained import Trained, plan_beside
-from pruneir.train.training import Training
+from pruneir.training.epochs import Progress
+from pruneir.training.fit import fit
+from pruneir.training.options import Training
+from pruneir.training.trained import Trained, plan_beside
 
 
 def trained(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pruneir.train.network import Network
+from pruneir.training.network import Network
 
 State = dict[str, Tensor]
 """Weights and running statistics by name, in main memory."""

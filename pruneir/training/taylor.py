@@ -25,10 +25,10 @@ from pruneir.coupling import Coupling, Group, Member
 from pruneir.data import Data
 from pruneir.errors import PruneirError
 from pruneir.selection.gates import gates
-from pruneir.train.feeding import Feeder
-from pruneir.train.heads import Head, head_of
-from pruneir.train.losses import cross_entropy
-from pruneir.train.network import Network
+from pruneir.training.feeding import Feeder
+from pruneir.training.heads import Head, head_of
+from pruneir.training.losses import cross_entropy
+from pruneir.training.network import Network
 
 _BATCH = 1
 _FLOOR = 1e-12

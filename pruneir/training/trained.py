@@ -21,8 +21,8 @@ from pruneir.pipeline.passes import Pass
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step, parse_recipe
 from pruneir.pipeline.replay import read_plan
-from pruneir.train.history import Fitted
-from pruneir.train.training import Training
+from pruneir.training.history import Fitted
+from pruneir.training.options import Training
 
 _SCHEMA = 1
 

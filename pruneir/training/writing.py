@@ -9,9 +9,9 @@ from pruneir.data import Batch
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import evaluate
-from pruneir.train.feeding import Feeder
-from pruneir.train.network import Network
-from pruneir.train.state import State, put
+from pruneir.training.feeding import Feeder
+from pruneir.training.network import Network
+from pruneir.training.state import State, put
 from pruneir.verify.tolerance import is_float, tolerance_of
 
 

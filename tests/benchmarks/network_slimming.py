@@ -23,14 +23,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import pruneir
-from pruneir.api import train as train_graph
+from pruneir import Training
 from pruneir.cost import cost
 from pruneir.coupling import couple
 from pruneir.data import from_arrays
 from pruneir.graph import Graph
 from pruneir.onnx_io import load
 from pruneir.score import score
-from pruneir.train.training import Training
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -87,7 +86,7 @@ def stages(seed: int, passes: int) -> list[Stage]:
         return graph
 
     def trained(name: str, graph: Graph, training: Training) -> Graph:
-        return measured(name, train_graph(graph, training, data=train, seed=seed).graph)
+        return measured(name, pruneir.train(graph, training, data=train, seed=seed).graph)
 
     def cut(name: str, graph: Graph, ratio: float) -> Graph:
         done = pruneir.optimize(graph, [f"slim{{ratio={ratio}}}", "repair"], data=calibration, verify=False, seed=seed)

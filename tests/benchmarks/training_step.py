@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pruneir.graph import Graph, Operator
-from pruneir.train.network import Network
+from pruneir.training.network import Network
 
 WIDTHS = ((16, 1), (16, 1), (32, 2), (64, 2))
 """Channels and stride of each block."""

@@ -166,7 +166,7 @@ def test_of_two_channels_that_say_the_same_one_is_free() -> None:
 @pytest.mark.skipif(not WITH_TORCH, reason="needs the extra `train`")
 def test_taylor_is_the_slope_of_the_loss() -> None:
     """Against central differences of the cross-entropy in ONNX Runtime, sample by sample."""
-    from pruneir.train.taylor import taylor
+    from pruneir.training.taylor import taylor
 
     graph = parse(
         "x[N,3,4,4] -> y[N,5] { a = Conv(x, w[4,3,1,1]); n = BatchNormalization(a, g[4], k[4], m[4], v[4]); r = Sigmoid(n);"

@@ -15,7 +15,7 @@ from pruneir.onnx_io.versions import NEWEST_IR, NEWEST_OPSET
 pytest.importorskip("torch")
 import torch
 
-from pruneir.train.network import Network
+from pruneir.training.network import Network
 
 DIFFERENT = {
     "test_batchnorm_example_training_mode": "the running variance moves to the unbiased one, as torch has it",

@@ -17,7 +17,7 @@ from pruneir.cli import main  # noqa: E402
 from pruneir.cli.train import _pages  # noqa: E402
 from pruneir.onnx_io import load, save  # noqa: E402
 from pruneir.pipeline import parse_recipe  # noqa: E402
-from pruneir.train.training import Training  # noqa: E402
+from pruneir.training.options import Training  # noqa: E402
 from support.training import arrays, network  # noqa: E402
 
 Cli = Callable[..., tuple[int, str, str]]

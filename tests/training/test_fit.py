@@ -13,10 +13,10 @@ from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.graph import Graph, parse, text  # noqa: E402
 from pruneir.onnx_io import evaluate  # noqa: E402
 from pruneir.score import score  # noqa: E402
-from pruneir.train.fit import NothingToLearn, fit  # noqa: E402
-from pruneir.train.history import Fitted  # noqa: E402
-from pruneir.train.rates import rate  # noqa: E402
-from pruneir.train.training import Training  # noqa: E402
+from pruneir.training.fit import NothingToLearn, fit  # noqa: E402
+from pruneir.training.history import Fitted  # noqa: E402
+from pruneir.training.options import Training  # noqa: E402
+from pruneir.training.rates import rate  # noqa: E402
 from support.training import SOURCE, network, samples  # noqa: E402
 
 WEIGHTS = {"wa", "g", "b", "wc", "wy", "by"}
@@ -225,6 +225,6 @@ def test_what_is_written_must_compute_what_was_trained(monkeypatch: pytest.Monke
     def off(graph: Graph, names: list[str], batches: Any) -> Any:
         return ({name: a * np.float32(1.0001) for name, a in found.items()} for found in honest(graph, names, batches))
 
-    monkeypatch.setattr("pruneir.train.writing.evaluate", off)
+    monkeypatch.setattr("pruneir.training.writing.evaluate", off)
     with pytest.raises(PruneirError, match="ONNX Runtime gives 'y' of the trained network differently"):
         trained(epochs=1)

@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch")
 
 from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.graph import Graph, parse  # noqa: E402
-from pruneir.train.heads import head_of  # noqa: E402
-from pruneir.train.losses import cross_entropy, distance, mse  # noqa: E402
-from pruneir.train.network import Network  # noqa: E402
-from pruneir.train.objective import loss_of  # noqa: E402
-from pruneir.train.training import Training  # noqa: E402
+from pruneir.training.heads import head_of  # noqa: E402
+from pruneir.training.losses import cross_entropy, distance, mse  # noqa: E402
+from pruneir.training.network import Network  # noqa: E402
+from pruneir.training.objective import loss_of  # noqa: E402
+from pruneir.training.options import Training  # noqa: E402
 
 ENDS = {
     "scores": ("x[N,6] -> y[N,4] { y = Gemm(x, w[6,4]) }", 17),

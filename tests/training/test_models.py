@@ -13,7 +13,7 @@ from pruneir.api import optimize, train  # noqa: E402
 from pruneir.data import Scaling, load_data  # noqa: E402
 from pruneir.onnx_io import load  # noqa: E402
 from pruneir.score import score  # noqa: E402
-from pruneir.train.training import Training  # noqa: E402
+from pruneir.training.options import Training  # noqa: E402
 
 MODELS = Path(__file__).parents[2] / "models"
 PLAIN = MODELS / "mnist_resnet" / "mnist_resnet_plain.onnx"

@@ -21,9 +21,9 @@ from pruneir.verify import random_feeds
 pytest.importorskip("torch")
 import torch
 
-from pruneir.train.network import Network
-from pruneir.train.ops import Call, op
-from pruneir.train.parameters import untied
+from pruneir.training.network import Network
+from pruneir.training.ops import Call, op
+from pruneir.training.parameters import untied
 
 MODELS = Path(__file__).parents[2] / "models"
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"

@@ -17,8 +17,8 @@ from support.operators import CASES, IMAGES, NO_GRADIENT, NOT_IN_ORT, QUANTIZED
 pytest.importorskip("torch")
 import torch
 
-from pruneir.train.network import Network
-from pruneir.train.ops import entry_of
+from pruneir.training.network import Network
+from pruneir.training.ops import entry_of
 
 QUANTIZED_ARITHMETIC = {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
 

@@ -92,7 +92,7 @@ def test_it_needs_samples() -> None:
 
 def test_a_line_that_installs_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = importlib.util.find_spec
-    monkeypatch.setattr("pruneir.train.extra.find_spec", lambda name: None if name == "torch" else honest(name))
+    monkeypatch.setattr("pruneir.training.extra.find_spec", lambda name: None if name == "torch" else honest(name))
     with pytest.raises(PruneirError, match=r"training needs torch: pip install 'pruneir\[train\]'"):
         optimize(network(), ["train"], data=arrays())
 

@@ -18,9 +18,9 @@ torch = pytest.importorskip("torch")
 from pruneir.cli import main  # noqa: E402
 from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.onnx_io import save  # noqa: E402
-from pruneir.train.fit import fit  # noqa: E402
-from pruneir.train.history import Fitted  # noqa: E402
-from pruneir.train.training import Training  # noqa: E402
+from pruneir.training.fit import fit  # noqa: E402
+from pruneir.training.history import Fitted  # noqa: E402
+from pruneir.training.options import Training  # noqa: E402
 from support.training import arrays, network, samples  # noqa: E402
 
 OPTIONS: dict[str, Any] = {"epochs": 6, "batch": 16, "lr": 0.05, "threads": 1, "dropout": 0.2, "l1_gamma": 0.01}

@@ -13,12 +13,12 @@ torch = pytest.importorskip("torch")
 from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.graph import Graph, parse  # noqa: E402
 from pruneir.pipeline.plan import Plan  # noqa: E402
-from pruneir.train.dropout import with_dropout  # noqa: E402
-from pruneir.train.fit import fit  # noqa: E402
-from pruneir.train.history import Fitted  # noqa: E402
-from pruneir.train.network import Network  # noqa: E402
-from pruneir.train.penalties import Penalties  # noqa: E402
-from pruneir.train.training import Training  # noqa: E402
+from pruneir.training.dropout import with_dropout  # noqa: E402
+from pruneir.training.fit import fit  # noqa: E402
+from pruneir.training.history import Fitted  # noqa: E402
+from pruneir.training.network import Network  # noqa: E402
+from pruneir.training.options import Training  # noqa: E402
+from pruneir.training.penalties import Penalties  # noqa: E402
 from support.training import network, samples  # noqa: E402
 
 

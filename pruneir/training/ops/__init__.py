@@ -1,6 +1,6 @@
 """Torch functions of the ONNX operators, a family a file."""
 
-from pruneir.train.ops import (  # noqa: F401 - importing a family registers its operators
+from pruneir.training.ops import (  # noqa: F401 - importing a family registers its operators
     attention,
     control,
     convolution,
@@ -15,6 +15,6 @@ from pruneir.train.ops import (  # noqa: F401 - importing a family registers its
     resizing,
     shapes,
 )
-from pruneir.train.ops.call import Call, Function, Mode, entry_of, op, together
+from pruneir.training.ops.call import Call, Function, Mode, entry_of, op, together
 
 __all__ = ["Call", "Function", "Mode", "entry_of", "op", "together"]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from pruneir.train.ops.call import Call, op
+from pruneir.training.ops.call import Call, op
 
 
 @op("Attention")

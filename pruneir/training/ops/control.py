@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pruneir.train.ops.call import Call, op
+from pruneir.training.ops.call import Call, op
 
 
 @op("If", spread=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from pruneir.train.ops.call import Call, op
-from pruneir.train.ops.windows import padded, window
+from pruneir.training.ops.call import Call, op
+from pruneir.training.ops.windows import padded, window
 
 _CONV = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from pruneir.graph import Graph
-from pruneir.train.ops.call import Call, op
+from pruneir.training.ops.call import Call, op
 
 _REDUCE = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 

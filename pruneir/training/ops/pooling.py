@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from pruneir.train.ops.call import Call, op
-from pruneir.train.ops.windows import Window, padded, window
+from pruneir.training.ops.call import Call, op
+from pruneir.training.ops.windows import Window, padded, window
 
 _MAX: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
 _MEAN: Any = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)

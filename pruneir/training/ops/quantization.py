@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pruneir.train.ops.call import Call, op
+from pruneir.training.ops.call import Call, op
 
 _BOUNDS = {torch.int8: (-128, 127), torch.uint8: (0, 255), torch.int16: (-32768, 32767), torch.int64: (0, 65535)}
 

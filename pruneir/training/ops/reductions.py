@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pruneir.train.ops.call import Call, axes_of, op
+from pruneir.training.ops.call import Call, axes_of, op
 
 Reduction = Callable[[Tensor, Sequence[int]], Tensor]
 """(x, axes) → the reduced tensor, the axes kept with length one."""

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from pruneir.train.ops.call import Call, ints, op
+from pruneir.training.ops.call import Call, ints, op
 
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 _TORCH = {"half_pixel": False, "align_corners": True}

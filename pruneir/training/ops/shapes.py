@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruneir.train.ops.call import Call, axes_of, ints, op
+from pruneir.training.ops.call import Call, axes_of, ints, op
 
 
 @op("Shape")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from pruneir.train.ops.call import Call
+from pruneir.training.ops.call import Call
 
 
 @dataclass(frozen=True, slots=True)
