@@ -63,7 +63,7 @@ def absorb(coupling: Coupling, cut: Cut, held: Held, graph: Graph) -> Absorbed:
         kept = _outputs_kept(coupling, cut, operator, matrix)
         now = graph.producer(operator.outputs[0])
         if kept is not None and now is not None:
-            changed.add(_add(graph, now, matrix.of(constants)[kept]))
+            changed.add(add_to_outputs(graph, now, matrix.of(constants)[kept]))
     return Absorbed(frozenset(changed))
 
 
@@ -74,25 +74,49 @@ def _outputs_kept(coupling: Coupling, cut: Cut, operator: Operator, matrix: Line
     return cut.mask(labels) if labels is not None else None
 
 
-def _add(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
-    """Add a constant per output channel to what an operator computes; the name of the initializer that took it."""
-    readers = graph.users(operator.outputs[0])
-    behind = readers[0] if len(readers) == 1 and operator.outputs[0] not in graph.outputs else None
-    if operator.is_a("Conv") and behind is not None and behind.is_a("BatchNormalization"):
-        return _shift(graph, behind, 3, -amount)
-    if len(operator.inputs) > 2 and operator.inputs[2]:
-        return _shift(graph, operator, 2, amount / operator.attribute("beta", 1.0))
-    if behind is not None and behind.is_a("Add"):
-        slot = 1 - behind.inputs.index(operator.outputs[0])
-        other = graph.constant(behind.inputs[slot])
-        lengths = [1] * (2 if operator.is_a("Conv") else 0)
-        if (
-            other is not None
-            and other.size == len(amount)
-            and other.shape[-1 - len(lengths) :] == (len(amount), *lengths)
-        ):
-            return _shift(graph, behind, slot, amount.reshape(other.shape))
-    if operator.is_a("Conv", "Gemm"):
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """The constant that takes what is added to an operator's outputs: `factor` of it per channel.
+
+    operator  the one that reads the constant: the linear operator itself, or what alone reads it
+    """
+
+    operator: Operator
+    slot: int
+    factor: float
+
+
+def carrier(graph: Graph, operator: Operator, channels: int) -> Carrier | None:
+    """Where to add a constant per output channel of a linear operator; None if a new constant is needed."""
+    readers = graph.uses(operator.outputs[0])
+    behind, slot = readers[0] if len(readers) == 1 and operator.outputs[0] not in graph.outputs else (None, -1)
+    if not operator.is_a("MatMul") and behind is not None and behind.is_a("BatchNormalization") and slot == 0:
+        mean = graph.constant(behind.inputs[3])
+        if mean is not None and not behind.attribute("training_mode", 0):
+            return Carrier(behind, 3, -1.0)
+    if not operator.is_a("MatMul") and len(operator.inputs) > 2 and operator.inputs[2]:
+        beta = operator.attribute("beta", 1.0) if operator.is_a("Gemm") else 1.0
+        if beta and graph.constant(operator.inputs[2]) is not None:
+            return Carrier(operator, 2, 1.0 / beta)
+    if behind is not None and behind.is_a("Add") and slot >= 0:
+        other = graph.constant(behind.inputs[1 - slot])
+        if other is not None and other.shape[-_space(graph, operator) - 1 :] == _lengths(graph, operator, channels):
+            return Carrier(behind, 1 - slot, 1.0) if other.size == channels else None
+    return None
+
+
+def add_to_outputs(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
+    """Add a constant per output channel to what a linear operator computes, in place.
+
+    amount  `[channels]`; the name of the initializer that took it is returned
+    """
+    found = carrier(graph, operator, len(amount))
+    if found is not None:
+        given = amount * found.factor
+        if found.operator is not operator and found.operator.is_a("Add"):
+            given = given.reshape(_lengths(graph, operator, len(amount)))
+        return _shift(graph, found.operator, found.slot, given)
+    if not operator.is_a("MatMul") and not (len(operator.inputs) > 2 and operator.inputs[2]):
         weight = graph.constant(operator.inputs[1])
         assert weight is not None
         name = graph.fresh_name(f"{operator.label}.bias")
@@ -100,6 +124,17 @@ def _add(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
         graph.replace(operator, operator.with_input(2, name).with_attributes(**_no_beta(operator)))
         return name
     return _add_behind(graph, operator, amount)
+
+
+def _space(graph: Graph, operator: Operator) -> int:
+    """How many axes an operator's output has behind its channels."""
+    weight = graph.constant(operator.inputs[1])
+    return weight.ndim - 2 if weight is not None and operator.is_a("Conv", "ConvTranspose") else 0
+
+
+def _lengths(graph: Graph, operator: Operator, channels: int) -> tuple[int, ...]:
+    """The shape of a constant per channel that broadcasts against the operator's output."""
+    return (channels, *(1,) * _space(graph, operator))
 
 
 def _shift(graph: Graph, operator: Operator, slot: int, amount: np.ndarray) -> str:
@@ -121,7 +156,7 @@ def _add_behind(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
     assert weight is not None
     out, *others = operator.outputs
     name, inner = graph.fresh_name(f"{operator.label}.bias"), graph.fresh_name(f"{out}.linear")
-    _define(graph, name, amount.astype(weight.dtype))
+    _define(graph, name, amount.astype(weight.dtype).reshape(_lengths(graph, operator, len(amount))))
     add = Operator("Add", (inner, name), (out,), name=f"{operator.label}.add")
     graph.replace(operator, operator.with_(outputs=(inner, *others)), add)
     return name

@@ -22,7 +22,7 @@ from pruneir.graph import Operator
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
-_POINTWISE = frozenset(
+POINTWISE = frozenset(
     (
         "Abs Atan Celu Clip Cos Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Mish Neg PRelu Relu Selu Sigmoid Sin "
         "Softplus Softsign Sqrt Swish Tanh ThresholdedRelu"
@@ -65,7 +65,7 @@ class _Estimate:
         handlers: dict[str, Callable[[Operator], Moments | None]] = {"Concat": self._concat, "Mul": self._product}
         handlers |= dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), self._linear)
         handlers |= dict.fromkeys(("Add", "Sub", "Sum"), self._sum) | dict.fromkeys(_SAME, self._same)
-        handlers |= dict.fromkeys(_POINTWISE, self._pointwise)
+        handlers |= dict.fromkeys(POINTWISE, self._pointwise)
         handlers["BatchNormalization"] = self._normalized
         for operator in self.coupling.graph.operators:
             if operator.is_a(*_MOVED):
@@ -229,5 +229,6 @@ def _keys(rows: Ids) -> Ids:
     """One number per row of generators."""
     if rows.shape[1] == 1:
         return rows[:, 0]
+    rows = np.sort(rows, axis=1)[:, ::-1]  # whatever the order of the factors, and wherever a shorter row is padded
     weights = np.random.default_rng(0).integers(1, 2**62, rows.shape[1], np.int64)
     return np.asarray((rows * weights).sum(axis=1))

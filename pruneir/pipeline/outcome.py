@@ -142,7 +142,7 @@ def _nothing_to_prune(outcome: Outcome) -> list[str]:
     found = []
     for record in outcome.records:
         result = record.result
-        if record.step.what.lossy and not result.cuts and not result.changed:
+        if record.step.what.structured and not result.cuts and not result.changed:
             reasons = Counter(row.note or "the budget asks for no channel" for row in result.rows)
             reasons = reasons or Counter(refusal.reason for refusal in result.refusals)
             why = "; ".join(reason for reason, _ in reasons.most_common(3)) or "no channel is free"

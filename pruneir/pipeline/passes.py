@@ -28,10 +28,15 @@ Kept = Mapping[str, Mapping[int, np.ndarray]]
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """A rewrite of the graph."""
+    """A rewrite of the graph.
+
+    lossy       its result is another network than its input
+    structured  it is there to remove channels
+    """
 
     name: ClassVar[str]
     lossy: ClassVar[bool]
+    structured: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, graph: Graph, context: Context) -> Result:

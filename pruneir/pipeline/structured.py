@@ -26,6 +26,7 @@ class Structured(Pass):
     """A pass that removes whole channels."""
 
     lossy = True
+    structured = True
     exclusive: ClassVar[tuple[tuple[str, str], ...]] = (("ratio", "macs"),)
     """Options of which only one may be given."""
 

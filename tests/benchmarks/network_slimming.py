@@ -35,10 +35,10 @@ MODELS = Path(__file__).parents[2] / "models"
 
 SPLIT_SEED, TEST_IMAGES = 20170822, 2000
 """As in models/mnist_resnet/train.py."""
-SPARSE = Training(epochs=8, lr=0.05, warmup=1, l1_gamma=0.01, threads=1)
-TUNE = Training(epochs=4, lr=0.02, threads=1)
+SPARSE = Training(epochs=6, lr=0.05, warmup=1, l1_gamma=0.01, threads=1)
+TUNE = Training(epochs=3, lr=0.02, threads=1)
 BASE = Training(epochs=SPARSE.epochs + TUNE.epochs, lr=0.05, warmup=1, threads=1)
-AGAIN = Training(epochs=4, lr=0.02, l1_gamma=0.02, threads=1)
+AGAIN = Training(epochs=3, lr=0.02, l1_gamma=0.02, threads=1)
 RATIO, AGAIN_RATIO = 0.7, 0.4
 Arrays = Mapping[str, np.ndarray]
 

@@ -33,6 +33,7 @@ class Shave(Pass):
 
     name = "shave"
     lossy = True
+    structured = True
     ratio: float = 0.5
     mode: Literal["soft", "hard"] = "soft"
     count: int = 3
