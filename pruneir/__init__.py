@@ -14,7 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pruneir.api import Optimized, load, optimize, save, trace, train
+    from pruneir.api import Optimized, compile, load, optimize, save, trace, train
+    from pruneir.artifact import Artifact, Profile
+    from pruneir.backend import load_artifact
+    from pruneir.deployment.compiling import Compiled
     from pruneir.errors import PruneirError, Refusal
     from pruneir.training.options import Training
     from pruneir.weight_files import read_safetensors, write_safetensors
@@ -22,13 +25,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Artifact",
+    "Compiled",
     "Optimized",
+    "Profile",
     "PruneirError",
     "Refusal",
     "Training",
     "__version__",
+    "compile",
     "export_weights",
     "load",
+    "load_artifact",
     "optimize",
     "read_safetensors",
     "save",
@@ -38,6 +46,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Artifact": "pruneir.artifact",
+    "Compiled": "pruneir.deployment.compiling",
+    "Profile": "pruneir.artifact",
+    "load_artifact": "pruneir.backend",
     "PruneirError": "pruneir.errors",
     "Refusal": "pruneir.errors",
     "Training": "pruneir.training.options",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,9 @@ import onnx
 from pruneir import __version__, files
 from pruneir.coupling import Coupling, couple
 from pruneir.data import Given, Scaling, load_data
+from pruneir.deployment.budget import Budget, bytes_of
+from pruneir.deployment.compiling import Compiled, Compiler
+from pruneir.deployment.folder import require_place
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import load as load_graph
@@ -270,6 +273,46 @@ def train(
         checkpoints=Path(checkpoints) if checkpoints is not None else None,
         resume=resume,
         seed=seed,
+        progress=progress or (lambda text, share: None),
+    )
+
+
+def compile(
+    network: Network,
+    target: str,
+    output: str | os.PathLike[str],
+    *,
+    input_shapes: Mapping[str, Shape] | None = None,
+    fold: bool = True,
+    flash: int | str | None = None,
+    ram: int | str | None = None,
+    options: Mapping[str, Any] | None = None,
+    force: bool = False,
+    warn: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Compiled:
+    """Compile a network, which is not changed, into a folder: `.artifact` runs it, `.ok` says whether it fits.
+
+    target   the machine, such as `cortex-m4`
+    output   a new folder; with `force` also an artifact, which is replaced
+    fold     clean up and fold BatchNorms first
+    flash, ram   bytes that there are, also as `"256K"`; a missed budget keeps the folder and is in `.missed`
+    options  the backend's own
+    warn     told of a budget that by prediction will not suffice, before the work begins
+    """
+    compiler = Compiler.of(target, options)
+    budget = Budget(bytes_of("--flash", flash), bytes_of("--ram", ram))
+    source = os.fspath(network) if isinstance(network, (str, os.PathLike)) else None
+    require_place(Path(output), source=source, force=force)
+    graph = load(network)
+    return compiler.compile(
+        with_input_shapes(graph, input_shapes) if input_shapes else graph,
+        Path(output),
+        budget=budget,
+        fold=fold,
+        force=force,
+        source=source,
+        warn=warn or (lambda text: None),
         progress=progress or (lambda text, share: None),
     )
 

@@ -32,7 +32,8 @@ class Finding:
 
 
 _PROGRAMS = (
-    ("arm-none-eabi-gcc", "Cortex-M targets", "apt-get install gcc-arm-none-eabi"),
+    ("arm-none-eabi-gcc", "Cortex-M targets", "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi"),
+    ("make", "Cortex-M targets", "apt-get install make"),
     ("qemu-system-arm", "running Cortex-M code", "apt-get install qemu-system-arm"),
     ("gcc", "x86 targets", "apt-get install gcc"),
     ("dot", "drawings of explain --svg", "apt-get install graphviz"),

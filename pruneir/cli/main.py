@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
-from pruneir.cli import doctor, explain, inspect, optimize, passes, targets, train, verify
+from pruneir.cli import bench, compile, doctor, explain, inspect, optimize, passes, run, targets, train, verify
 from pruneir.errors import PruneirError
 
 app = typer.Typer(
@@ -19,10 +19,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for verb in (inspect.inspect, explain.explain, optimize.optimize, train.train, verify.verify, passes.passes):
-    app.command()(verb)
-app.command()(targets.targets)
-app.command()(doctor.doctor)
+_VERBS: tuple[Callable[..., int], ...] = (
+    inspect.inspect,
+    explain.explain,
+    optimize.optimize,
+    train.train,
+    verify.verify,
+    compile.compile,
+    run.run,
+    bench.bench,
+    passes.passes,
+    targets.targets,
+    doctor.doctor,
+)
+for _verb in _VERBS:
+    app.command()(_verb)
 
 
 @app.callback(invoke_without_command=True)

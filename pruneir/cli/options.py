@@ -45,6 +45,11 @@ Checkpoints = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write down there what is done, so that a stopped run can go on.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --checkpoints.")]
+Target = Annotated[str | None, typer.Option(metavar="T", help="The machine; `pruneir targets` lists them.")]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the target's backend; repeatable."),
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of the random inputs, where there are no data.")]
 
 
@@ -80,6 +85,19 @@ def pairs(flag: str, given: list[str] | None) -> dict[str, float]:
         if not glob or not 0 <= share <= 1:
             raise PruneirError(f"{flag}: '{text}' is not GLOB=SHARE with a share from 0 to 1, such as 'stem*=0.3'")
         found[glob] = share
+    return found
+
+
+def settings(given: list[str] | None) -> dict[str, object]:
+    """Options of a backend by name, from `NAME=VALUE`; what the words mean is for the backend's types to say."""
+    from pruneir.pipeline.fields import Word  # noqa: PLC0415
+
+    found: dict[str, object] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise PruneirError(f"--set: '{text}' is not NAME=VALUE")
+        found[name] = Word(value)
     return found
 
 

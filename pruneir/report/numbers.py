@@ -19,6 +19,14 @@ def size(value: float) -> str:
     return f"{shown}B" if shown[-1].isalpha() else f"{shown} B"
 
 
+def kib(value: float) -> str:
+    """Bytes of a memory chip, in binary units: 256 KiB."""
+    for size, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if value >= size:
+            return f"{value / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{value:.0f} B"
+
+
 def ratio(before: float, after: float) -> str:
     """How many times fewer: 3.02×; a dash where that says nothing."""
     return f"{before / after:.2f}×" if before and after else "–"

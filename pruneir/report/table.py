@@ -16,6 +16,7 @@ from pruneir.pipeline.outcome import Outcome, Record
 from pruneir.pipeline.passes import GroupRow
 from pruneir.report import numbers
 from pruneir.report.accuracy import Accuracy
+from pruneir.report.columns import aligned, cropped, plain
 from pruneir.report.counted import counted_at, is_open, sentence
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def table(outcome: Outcome, accuracy: Accuracy | None = None, *, verbose: bool =
 def groups(rows: Iterable[GroupRow], *, width: int = 80) -> Table:
     """One line a group: channels and MACs before and after, and why nothing or not more went."""
     rows = list(rows)
-    shown = _plain()
+    shown = plain()
     shown.add_column("group", no_wrap=True)
     shown.add_column("layers", justify="right", no_wrap=True)
     shown.add_column("channels", justify="right", no_wrap=True)
@@ -60,12 +61,12 @@ def groups(rows: Iterable[GroupRow], *, width: int = 80) -> Table:
     noted = any(row.note for row in rows)
     if noted:
         shown.add_column("why not more", style="dim")
-    channels = _aligned([(str(r.channels_before), str(r.channels_after)) for r in rows])
-    macs = _aligned([(numbers.count(r.macs_before), numbers.count(r.macs_after)) for r in rows])
+    channels = aligned([(str(r.channels_before), str(r.channels_after)) for r in rows])
+    macs = aligned([(numbers.count(r.macs_before), numbers.count(r.macs_after)) for r in rows])
     room = width - (38 if not noted else 62)
     for row, wide, work in zip(rows, channels, macs, strict=True):
         style = "" if row.channels_after < row.channels_before else "dim"
-        name, channels_shown = _cropped(row.name, max(room, 20)), Text(wide, style="" if style else "bold")
+        name, channels_shown = cropped(row.name, max(room, 20)), Text(wide, style="" if style else "bold")
         note = [row.note] if noted else []
         shown.add_row(name, str(len(row.members)), channels_shown, work, *note, style=style)
     return shown
@@ -74,7 +75,7 @@ def groups(rows: Iterable[GroupRow], *, width: int = 80) -> Table:
 def rounds(outcome: Outcome) -> Table:
     """One line a round: its costs, its score, and whether the network is of it."""
     base = outcome.base
-    shown = _plain()
+    shown = plain()
     for head in ("round", "MACs", "parameters", base.kind if base else "score", "points"):
         shown.add_column(head, justify="right", no_wrap=True)
     shown.add_column("", style="dim")
@@ -149,7 +150,7 @@ def _sums(outcome: Outcome, accuracy: Accuracy | None) -> Table:
         ("weights", before.bytes, after.bytes, numbers.size, "smaller"),
         ("activation peak", before.activation_peak, after.activation_peak, numbers.size, "smaller"),
     ]
-    shown = _plain(header=False)
+    shown = plain(header=False)
     for justify in ("left", "right", "left", "right", "left"):
         shown.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for name, was, now, written, less in costs:
@@ -167,8 +168,13 @@ def _sums(outcome: Outcome, accuracy: Accuracy | None) -> Table:
 
 
 def _verdicts(outcome: Outcome) -> Group:
-    """One line a pass: what it is, whether it kept its word; then the drift."""
-    lines = [_verdict(record) for record in outcome.records]
+    """One line a pass: what it is, whether it kept its word; where there are rounds, by round; then the drift."""
+    rounds = outcome.by_round if outcome.taken > 1 else ()
+    before = outcome.records[: len(outcome.records) - sum(map(len, rounds))]
+    lines: list[RenderableType] = [_verdict(record) for record in before]
+    for number, records in enumerate(rounds, 1):
+        lines.append(Text(f"round {number}", style="dim"))
+        lines += [Padding(_verdict(record), (0, 0, 0, 2)) for record in records]
     if outcome.drift is not None:
         worst, mean = numbers.share(outcome.drift.worst), numbers.share(outcome.drift.mean)
         figures = f"{worst} of the largest output at most, {mean} on average, on {outcome.measured_on}"
@@ -189,8 +195,8 @@ def _verdict(record: Record) -> Text:
         line.append("  ")
         line.append(f"{verb[0]} {claims.get(check.kind, 'its reference')}", style=verb[1] or "green")
         line.append(f" ({_figure(check)})", style="dim")
-    for note in record.result.notes:
-        line.append(f"  {note}" if check is None else f"\n  {note}", style="dim")
+    for index, note in enumerate(record.result.notes):
+        line.append(f"\n  {note}" if index or check is not None else f"  {note}", style="dim")
     return line
 
 
@@ -201,22 +207,6 @@ def _figure(check: Verification) -> str:
         return shown
     worst = max(check.outputs, key=lambda drift: drift.largest)
     return f"{shown}; {numbers.error(worst.difference)} absolute, within tolerance"
-
-
-def _plain(header: bool = True) -> Table:
-    return Table(box=None, show_header=header, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), expand=False)
-
-
-def _aligned(pairs: list[tuple[str, str]]) -> list[str]:
-    """`before → after`, the arrows below each other; one number where nothing changed."""
-    left = max((len(a) for a, _ in pairs), default=0)
-    right = max((len(b) for _, b in pairs), default=0)
-    return [f"{a:>{left}} → {b:>{right}}" if a != b else f"{a:>{left}}   {'':>{right}}" for a, b in pairs]
-
-
-def _cropped(name: str, room: int) -> str:
-    """The end of a long name, which tells more than its beginning."""
-    return name if len(name) <= room else f"…{name[1 - room :]}"
 
 
 def _sentence(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Micro-kernels in assembly: a register tile of multiply-adds, written for the registers that a CPU has."""

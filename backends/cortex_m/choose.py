@@ -1,0 +1,52 @@
+"""Which register tile a reduction gets: the one that executes the fewest instructions.
+
+The instructions of a micro-kernel are known when it is written, so that tiles are compared without running them:
+
+    tiles · (micro-kernel + what calling it costs) + sums · what an epilogue costs
+
+Tiles that reach beyond the last filter or point compute sums that nobody reads, and may read inputs beyond the last;
+where these may lie beyond the end of a caller's array, only tiles that fit are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
+from pruneir.backends.cortex_m.schedule import Tile
+
+_CALL, _EPILOGUE = 24, 7
+"""Instructions around a call of a micro-kernel, and for each of its sums."""
+_MOST = 28
+"""Sums of a tile at most."""
+Write = Callable[[str, Nest], Written]
+
+
+def best(nest: Nest, filters: int, points: int, write: Write, *, exact: bool = False) -> Tile | None:
+    """The best tile of `filters` × `points` sums; `nest` says how a sum reads. None if no tile can be written."""
+    costs = [(_cost(nest, tile, filters, points, write), tile) for tile in _tiles(filters, points, exact)]
+    found = [(cost, tile) for cost, tile in costs if cost is not None]
+    return min(found, key=lambda each: (each[0], each[1].filters * each[1].points))[1] if found else None
+
+
+def _tiles(filters: int, points: int, exact: bool) -> Iterator[Tile]:
+    for f in range(1, min(_whole(filters), _MOST) + 1):
+        for p in range(1, min(_whole(points), _MOST // f) + 1):
+            if not exact or points % p == 0:
+                yield Tile(f, p)
+
+
+def _whole(count: int) -> int:
+    """The count in whole vectors; one stays one."""
+    return count if count == 1 else -(-count // 4) * 4
+
+
+def _cost(nest: Nest, tile: Tile, filters: int, points: int, write: Write) -> int | None:
+    try:
+        written: Written = write("", replace(nest, filters=tile.filters, points=tile.points))
+    except TooLarge:
+        return None
+    tiles = -(-filters // tile.filters) * -(-points // tile.points)
+    calls: int = tiles * (written.instructions + _CALL)
+    return calls + filters * points * _EPILOGUE

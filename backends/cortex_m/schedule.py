@@ -1,0 +1,225 @@
+"""Schedules: where the register tile of a reduction lies in its loops, and what is computed beside it.
+
+A fused function is  pad? → reduction → epilogue.  The epilogue's loops are tiled, filters × points; the reduction is
+computed tile by tile in front of the epilogue of the same tile, and its loop nest marked, to become one call of a
+micro-kernel (`nests`). Padding is written for as much as a row of tiles reads, or for a channel where channels do not
+mix.
+
+    for rows: pad; for filters / F, points / P: [nest F × P]; epilogue F × P
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+import tvm_ffi.serialization
+from tvm import s_tir, tirx
+from tvm.sym import detect_linear_equation
+
+MARK = "pruneir.nest"
+_REDUCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Sums of one call of a micro-kernel: filters × points."""
+
+    filters: int
+    points: int
+
+    def __str__(self) -> str:
+        return f"{self.filters}×{self.points}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """The one reduction of a fused function, a sum of products of data and constant weights.
+
+    index     its place among the function's blocks
+    loops     lengths of its spatial loops; `filters` and `points` are places among them, None where there is none
+    terms     lengths of its reduction loops, with the stride of the data in elements, innermost last
+    padded    whether the data are padded first
+    weights   place of the weights among the parameters
+    """
+
+    index: int
+    loops: tuple[int, ...]
+    filters: int | None
+    points: int | None
+    terms: int
+    padded: bool
+    weights: int
+
+    @property
+    def count(self) -> tuple[int, int]:
+        """How many filters and points there are."""
+        filters = self.loops[self.filters] if self.filters is not None else 1
+        return filters, self.loops[self.points] if self.points is not None else 1
+
+
+def reduction_of(function: tirx.PrimFunc, constants: Collection[int]) -> Reduction | None:
+    """The reduction of a function that a micro-kernel can serve; None if there is none such.
+
+    constants  places of the parameters that are constants
+    """
+    schedule, blocks = _opened(function)
+    sums = [i for i, block in enumerate(blocks) if _reduces(schedule.get(block))]
+    if len(sums) != 1:
+        return None
+    block = schedule.get(blocks[sums[0]])
+    spatial = [iv for iv in block.iter_vars if int(iv.iter_type) != _REDUCE]
+    reduced = [iv for iv in block.iter_vars if int(iv.iter_type) == _REDUCE]
+    loads = _product(block)
+    if loads is None:
+        return None
+    names = {buffer.name: place for place, buffer in enumerate(function.params)}
+    places = [names.get(load.source.name) for load in loads]
+    if (places[0] in constants) == (places[1] in constants):
+        return None
+    weight, data = loads if places[0] in constants else loads[::-1]
+    variables = [iv.var for iv in (*spatial, *reduced)]
+    in_weight, in_data = _strides(weight, variables), _strides(data, variables)
+    if in_weight is None or in_data is None:
+        return None
+    lengths = [int(iv.dom.extent) for iv in spatial]
+    filters = [i for i in range(len(spatial)) if in_weight[i] and not in_data[i]]
+    points = [i for i in range(len(spatial)) if in_data[i] and not in_weight[i] and lengths[i] > 1]
+    if len(filters) > 1:
+        return None
+    last = points[-1] if points else None
+    padded = any("if_then_else" in str(schedule.get(each).body) for each in blocks[: sums[0]])
+    terms = 1
+    for iv in reduced:
+        terms *= int(iv.dom.extent)
+    place = places[0] if places[0] in constants else places[1]
+    assert place is not None
+    return Reduction(sums[0], tuple(lengths), filters[0] if filters else None, last, terms, padded, place)
+
+
+def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.PrimFunc:
+    """The function with its reduction computed tile by tile, the nest of each tile marked."""
+    schedule, blocks = _opened(function)
+    block, before, behind = blocks[reduction.index], blocks[: reduction.index], blocks[reduction.index + 1 :]
+    if not behind or _lengths(schedule, behind[0]) != reduction.loops:
+        schedule.cache_write(block, 0, "global")
+        blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+        block, behind = blocks[reduction.index], blocks[reduction.index + 1 :]
+    for each in before:
+        if not reduction.padded:
+            schedule.compute_inline(each)
+    out, rest = _epilogue(schedule, reduction, behind)
+    for each in rest[:-1]:
+        schedule.compute_inline(each)
+    outer: list[tuple[int, Any]] = []
+    inner: list[Any] = []
+    for place, loop in enumerate(schedule.get_loops(out)):
+        if place not in (reduction.filters, reduction.points):
+            outer.append((place, loop))
+            continue
+        upper, lower = schedule.split(loop, [None, tile.filters if place == reduction.filters else tile.points])
+        outer.append((place, upper))
+        inner.append(lower)
+    ordered = _ordered(outer, reduction)
+    schedule.reorder(*ordered, *inner)
+    at = ordered[-1]
+    schedule.compute_at(block, at, preserve_unit_loops=True)
+    nest = schedule.get_loops(block)[len(ordered) :]
+    kinds = [int(iv.iter_type) for iv in schedule.get(block).iter_vars]
+    summed = nest[len(nest) - sum(kind == _REDUCE for kind in kinds) :]
+    spatial = nest[: len(nest) - len(summed)]
+    schedule.reorder(*spatial, *summed)
+    schedule.annotate(nest[0], MARK, 1)
+    if reduction.padded:
+        rows = _pad_at(outer, ordered, reduction)
+        for each in reversed(before):
+            if rows is None:
+                continue
+            schedule.compute_at(each, rows, preserve_unit_loops=True)
+    return schedule.mod["main"].without_attr("global_symbol")
+
+
+def _epilogue(schedule: Any, reduction: Reduction, behind: list[Any]) -> tuple[Any, list[Any]]:
+    """The block that the reduction is computed for, tile by tile, and the blocks that follow it for themselves.
+
+    What is computed for each sum is inlined into one; where a block repeats sums, as a gate does over an image, the
+    epilogue ends in front of it.
+    """
+    alike = 0
+    for each in behind:
+        if _lengths(schedule, each) != reduction.loops:
+            break
+        alike += 1
+    *inlined, out = behind[:alike]
+    for each in inlined:
+        schedule.compute_inline(each)
+    return out, behind[alike:]
+
+
+def _ordered(outer: list[tuple[int, Any]], reduction: Reduction) -> list[Any]:
+    """Outer loops: rows before filters, so that a padded row serves them all; channels first where they do not mix."""
+    last = [loop for place, loop in outer if place == reduction.points]
+    filters = [loop for place, loop in outer if place == reduction.filters]
+    rest = [loop for place, loop in outer if place not in (reduction.points, reduction.filters)]
+    return [*rest, *filters, *last]
+
+
+def _pad_at(outer: list[tuple[int, Any]], ordered: list[Any], reduction: Reduction) -> Any:
+    """The loop that padding is written in: the innermost one outside of filters and points, but rows alone."""
+    rest = [(place, loop) for place, loop in outer if place not in (reduction.points, reduction.filters)]
+    if reduction.filters is None and len(rest) > 1:
+        return rest[-2][1]
+    return rest[-1][1] if rest else None
+
+
+def _opened(function: tirx.PrimFunc) -> tuple[Any, list[Any]]:
+    module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    own = tvm_ffi.serialization.from_json_graph_str(tvm_ffi.serialization.to_json_graph_str(module))
+    schedule = s_tir.Schedule(own)  # which writes into what it gets
+    return schedule, schedule.get_child_blocks(schedule.get_sblock("root"))
+
+
+def _lengths(schedule: Any, block: Any) -> tuple[int, ...]:
+    return tuple(int(schedule.get(loop).extent) for loop in schedule.get_loops(block))
+
+
+def _reduces(block: Any) -> bool:
+    return any(int(iv.iter_type) == _REDUCE for iv in block.iter_vars)
+
+
+def _product(block: Any) -> list[Any] | None:
+    """The two loads of  sum ← sum + a · b;  None for another body."""
+    value: Any = getattr(block.body, "value", None)
+    product: Any = getattr(value, "b", None)
+    if type(value).__name__ != "Add" or type(product).__name__ != "Mul":
+        return None
+    loads = [product.a, product.b]
+    return loads if all(hasattr(load, "indices") for load in loads) else None
+
+
+def _strides(load: Any, variables: list[Any]) -> list[int] | None:
+    """How far each variable moves a load, in elements; None where an index is not linear."""
+    shape = [int(size) for size in load.source.shape]
+    found = [0] * len(variables)
+    stride = 1
+    for size, index in zip(reversed(shape), reversed(list(load.indices)), strict=True):
+        coefficients = detect_linear_equation(index, variables)
+        if len(coefficients) != len(variables) + 1:
+            return None
+        for i, coefficient in enumerate(list(coefficients)[:-1]):
+            found[i] += int(coefficient) * stride
+        stride *= size
+    return found
+
+
+def inlined(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """The function with everything inlined that is computed once for each element, but for its last block."""
+    schedule, blocks = _opened(function)
+    for block in blocks[:-1]:
+        if not _reduces(schedule.get(block)):
+            with suppress(s_tir.schedule.ScheduleError):  # read beyond what it computes, or twice
+                schedule.compute_inline(block)
+    return schedule.mod["main"].without_attr("global_symbol")

@@ -1,0 +1,206 @@
+"""What a network takes on a machine, and how far its outputs are from ONNX Runtime's."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from pruneir.artifact import Artifact, Footprint, LayerProfile, Profile
+from pruneir.backend import Progress, load_artifact
+from pruneir.deployment.compiling import Compiler, sizes_document
+from pruneir.deployment.inputs import Inputs, interface
+from pruneir.deployment.parity import Parity, parity
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph
+from pruneir.pipeline.prepare import Sizes, opened
+
+SCHEMA = 1
+NOTE = "instructions executed in an emulator, not time"
+_RANDOM = Inputs()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One network on one machine.
+
+    source  path of the network or the artifact
+    parity  None where there is no network to compare with
+    warnings  what one should know of the inputs
+    """
+
+    source: str
+    target: str
+    profile: Profile
+    parity: Parity | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether it computes what the network does, as far as that was looked at."""
+        return self.parity is None or self.parity.ok
+
+    @property
+    def sizes(self) -> Footprint:
+        """The memory that the run took."""
+        return Footprint(self.profile.flash, self.profile.ram)
+
+    def document(self) -> dict[str, Any]:
+        """The figures as JSON."""
+        profile, found = self.profile, self.parity
+        max_abs = None if found is None or not isfinite(found.max_abs) else found.max_abs
+        relative = None if found is None or not isfinite(found.relative) else found.relative
+        return {
+            "input": self.source,
+            "target": self.target,
+            "machine": profile.machine,
+            "unit": profile.unit,
+            "instructions": profile.instructions,
+            "ms": profile.ms,
+            "macs": profile.macs,
+            "per_mac": per_mac(profile),
+            **sizes_document(self.sizes),
+            "arena_lower_bound": profile.arena_lower_bound,
+            "max_abs_error": max_abs,
+            "max_relative_error": relative,
+            "parity": found.document() if found else None,
+            "layers": [asdict(layer) for layer in profile.layers],
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One network, or two to compare: the one before and the one after pruning."""
+
+    measured: tuple[Measured, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of them compute what they should."""
+        return all(each.ok for each in self.measured)
+
+    @property
+    def last(self) -> Measured:
+        """The one that it is about."""
+        return self.measured[-1]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What one should know of the inputs, each once."""
+        return tuple(dict.fromkeys(warning for each in self.measured for warning in each.warnings))
+
+    @property
+    def note(self) -> str:
+        """What the figures are not; empty where they are times."""
+        return NOTE if self.last.profile.unit == "instructions" else ""
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON, schema 1: the last network's figures, and the first's under `before`."""
+        found = {"schema": SCHEMA, "note": self.note, **self.last.document()}
+        if len(self.measured) > 1:
+            found |= {"before": self.measured[0].document(), "ratio": self.ratios()}
+        return found
+
+    def ratios(self) -> dict[str, float | None]:
+        """How many times less the last takes than the first."""
+        first, last = (_totals(each.profile) for each in (self.measured[0], self.last))
+        return {name: was / now if was and (now := last[name]) else None for name, was in first.items()}
+
+
+def per_mac(profile: Profile | LayerProfile) -> float | None:
+    """Instructions per multiply-accumulate; where time was measured, ns."""
+    if profile.taken is None or not profile.macs:
+        return None
+    return profile.taken / profile.macs * (1 if profile.instructions is not None else 1e6)
+
+
+def _totals(profile: Profile) -> dict[str, float | None]:
+    return {
+        "instructions": profile.instructions,
+        "ms": profile.ms,
+        "macs": profile.macs,
+        "flash": profile.flash.total if profile.flash else None,
+        "ram": profile.ram.total if profile.ram else None,
+    }
+
+
+def measured(
+    artifact: Artifact,
+    source: str,
+    graph: Graph | None,
+    inputs: Inputs,
+    *,
+    compare: bool = True,
+    progress: Progress = lambda text, share: None,
+) -> Measured:
+    """Run an artifact.
+
+    graph   the network that it was made of; None: its outputs are not compared
+    inputs  what is fed; the figures are those of the first
+    """
+    shaped = graph or interface(artifact.manifest)
+    feeds = inputs.of(shaped)
+    progress("profile", 0.0)
+    profile = artifact.profile(artifact.fitted(feeds[0]))
+    progress("compare", 0.5)
+    found = parity(artifact, graph, feeds, inputs.source) if compare and graph is not None else None
+    return Measured(source, artifact.manifest.target, profile, found, inputs.warnings(shaped))
+
+
+def bench(
+    sources: Sequence[str | Path],
+    target: str | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    references: Sequence[str | Path] = (),
+    compare: bool = True,
+    inputs: Inputs = _RANDOM,
+    input_shapes: Sizes | None = None,
+    fold: bool = True,
+    progress: Progress = lambda text, share: None,
+) -> Bench:
+    """Measure networks or artifacts, in order.
+
+    sources     `.onnx` files, which are compiled for the target, and artifact folders
+    references  the networks that the folders were made of, in order; without them their outputs are not compared
+    compare     with ONNX Runtime
+    inputs      what is fed; the figures are those of the first
+    """
+    folders = [source for source in sources if Path(source).is_dir()]
+    if len(references) > len(folders):
+        raise PruneirError(f"--reference {references[len(folders)]}: there is no artifact folder for it to be of")
+    made_of = dict(zip(folders, references, strict=False))
+    found = []
+    for index, source in enumerate(sources):
+        told = _part(progress, index / len(sources), 1 / len(sources))
+        if source in folders:
+            artifact = _opened_for(target, source)
+            graph = opened(made_of[source], input_shapes or {}) if source in made_of else None
+            found.append(measured(artifact, str(source), graph, inputs, compare=compare, progress=told))
+            continue
+        if target is None:
+            raise PruneirError(f"{source}: is a network, to be compiled first; give --target")
+        graph = opened(source, input_shapes or {})
+        with tempfile.TemporaryDirectory(prefix="pruneir-") as folder:
+            place = Path(folder) / "artifact"
+            made = Compiler.of(target, options).compile(graph, place, fold=fold, progress=_part(told, 0.0, 0.7))
+            after = _part(told, 0.7, 0.3)
+            found.append(measured(made.artifact, str(source), graph, inputs, compare=compare, progress=after))
+    return Bench(tuple(found))
+
+
+def _opened_for(target: str | None, folder: str | Path) -> Artifact:
+    artifact = load_artifact(folder)
+    made_for = artifact.manifest.target
+    if target not in (None, made_for):
+        raise PruneirError(f"{folder}: is compiled for {made_for}, not for {target}; leave --target out")
+    return artifact
+
+
+def _part(progress: Progress, start: float, share: float) -> Progress:
+    """Progress of one part of the work."""
+    return lambda text, done: progress(text, start + share * done)

@@ -1,0 +1,46 @@
+"""What a backend gets to compile: sizes fixed where it needs that, cleaned up, BatchNorms folded."""
+
+from __future__ import annotations
+
+from pruneir.errors import PruneirError
+from pruneir.graph import Graph
+from pruneir.pipeline import registry
+from pruneir.pipeline.passes import Context
+from pruneir.shapes import with_input_shapes
+
+_CLEAN_UP = ("fold", "fold-bn")
+"""Lossless passes, in order."""
+
+
+def cleaned(graph: Graph) -> Graph:
+    """The same function with fewer operators."""
+    for name in _CLEAN_UP:
+        graph = registry.get(name)().run(graph, Context(graph)).graph
+    return graph
+
+
+def with_fixed_sizes(graph: Graph, target: str) -> Graph:
+    """The graph with a batch of one where that is symbolic. PruneirError for every other symbolic size."""
+    types = {name: graph.type_of(name) for name in graph.data_inputs}
+    shapes = {name: kind.shape for name, kind in types.items() if kind is not None and kind.shape is not None}
+    for name in types:
+        if name not in shapes:
+            raise PruneirError(f"input '{name}' has no shape, and {target} needs one; give --input-shape {name}:…")
+    batch = {shape[0] for shape in shapes.values() if shape and not _is_fixed(shape[0])}
+    fixed: dict[str, tuple[int | str, ...]] = {}
+    for name, shape in shapes.items():
+        sizes = tuple(1 if not _is_fixed(s) and (not axis or (s and s in batch)) else s for axis, s in enumerate(shape))
+        for axis, size in enumerate(sizes):
+            if not _is_fixed(size):
+                asked = ",".join(str(s) if _is_fixed(s) else "…" for s in sizes)
+                raise PruneirError(
+                    f"input '{name}': axis {axis} is symbolic ({size or 'without a name'}), and {target} needs fixed "
+                    f"sizes; give --input-shape {name}:{asked}"
+                )
+        if sizes != shape:
+            fixed[name] = tuple(int(size) for size in sizes if size is not None)
+    return with_input_shapes(graph, fixed) if fixed else graph
+
+
+def _is_fixed(size: int | str | None) -> bool:
+    return isinstance(size, int) and size >= 0
