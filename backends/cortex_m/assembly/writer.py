@@ -99,13 +99,17 @@ class Writer(ABC):
             self._innermost()
             return
         (length, stride), *rest = outer
-        step = stride - self._moved(rest)
-        if length * self._terms(rest) > MOST and depth < len(self.counters) - 1:
-            self._counted(self.counters[depth], length, lambda: (self._loops(rest, depth + 1), self.add("r1", step)))
+        counted = length * self._terms(rest) > MOST and depth < len(self.counters) - 1
+
+        def once() -> None:
+            self._loops(rest, depth + counted)
+            self.add("r1", stride - self._moved(rest))
+
+        if counted:
+            self._counted(self.counters[depth], length, once)
             return
         for _ in range(length):
-            self._loops(rest, depth)
-            self.add("r1", step)
+            once()
 
     def _innermost(self) -> None:
         """Whole blocks, counted, then the rest."""
@@ -118,7 +122,7 @@ class Writer(ABC):
         if rest:
             self.block(rest, stride)
 
-    def _counted(self, register: str, length: int, body: Callable[[], object]) -> None:
+    def _counted(self, register: str, length: int, body: Callable[[], None]) -> None:
         self.set(register, length)
         self.labels += 1
         label = self.labels
