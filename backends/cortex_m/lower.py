@@ -5,8 +5,9 @@ Graph ──importing──▶ Relax ──schedule, nests, bare──▶ C and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -22,6 +23,7 @@ from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge
 from pruneir.backends.cortex_m.cpus import Cpu
 from pruneir.backends.cortex_m.importing import fused
 from pruneir.backends.cortex_m.nests import Nests, Packing
+from pruneir.backends.cortex_m.order import order as ordered
 from pruneir.backends.cortex_m.program import Buffer, Call, Constant, Kernel, Program
 from pruneir.backends.cortex_m.schedule import Reduction, Tile, inlined, reduction_of, tiled
 from pruneir.backends.cortex_m.visit import reads, stores
@@ -71,8 +73,7 @@ def lowered(graph: Graph, cpu: Cpu) -> Program:
     """The program of a graph with fixed shapes. PruneirError, one line, for what cannot be compiled."""
     target = tvm.target.Target({"kind": "c", "mcpu": cpu.name})
     target = target.with_host(target)
-    module = fused(graph, target)
-    return _Lowering(graph, cpu, target, module).run()
+    return ordered(_Lowering(graph, cpu, target, fused(graph, target)).run())
 
 
 @dataclass(slots=True)
@@ -222,7 +223,7 @@ class _Lowering:
                 writes=tuple(writes),
                 workspaces=tuple(spaces),
                 inplace=tuple((writes[0], given[place]) for place in function.inplace if given[place] not in constants),
-                layer=name.removeprefix("k_"),
+                layer=re.sub(r"^(k_)?(fused_)?", "", name),
                 macs=function.macs,
                 schedule=function.schedule,
             )
@@ -268,7 +269,7 @@ class _Lowering:
             outputs=tuple(outputs),
             constants=tuple(self.constants.values()),
             temporaries=tuple(each for each in self.temporaries if each.name not in taken),
-            calls=tuple(self.calls),
+            calls=_named(self.calls, self.graph),
             kernels=tuple(kernels),
             aliases=dict(self.aliases),
             sources=self._sources(),
@@ -287,6 +288,14 @@ class _Lowering:
         if self.texts:
             found["tiles.S"] = "\n".join(["    .syntax unified", "    .thumb", "    .text", "", *self.texts])
         return found
+
+
+def _named(calls: list[Call], graph: Graph) -> tuple[Call, ...]:
+    """The calls with their layers called as in the graph, as far as these can be told: linear ones, by their order."""
+    linear = [call for call in calls if re.search(r"conv|matmul|dense", call.kernel)]
+    operators = [op for op in graph.operators if op.is_a("Conv", "ConvTranspose", "Gemm", "MatMul")]
+    known = {id(c): op.label for c, op in zip(linear, operators, strict=True)} if len(linear) == len(operators) else {}
+    return tuple(replace(call, layer=known.get(id(call), call.layer)) for call in calls)
 
 
 def _inplace(function: tirx.PrimFunc, constants: Collection[int]) -> tuple[int, ...]:

@@ -18,6 +18,9 @@ from pruneir.score import Score
 if TYPE_CHECKING:
     from pruneir.verify import Verification
 
+_ROUNDING = 1e-9
+"""Points: 99.9 − 99.6 is more than 0.3 in binary."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -43,6 +46,12 @@ class Round:
     macs: int
     params: int
     score: Score | None = None
+
+    def loses(self, base: Score | None, allowed: float | None) -> bool:
+        """Whether it has more points less than another score than is allowed; one that is no number has."""
+        if base is None or allowed is None or self.score is None:
+            return False
+        return not base.points - self.score.points <= allowed + _ROUNDING
 
 
 @dataclass(frozen=True)
@@ -85,19 +94,26 @@ class Outcome:
     def missed(self) -> str | None:
         """What budget the network misses, in words."""
         taken = next((each for each in self.rounds if each.number == self.taken), None)
-        if self.recipe.max_drop is None or self.base is None or taken is None or taken.score is None:
+        if taken is None or not taken.loses(self.base, self.recipe.max_drop):
             return None
+        assert self.base is not None
+        assert taken.score is not None
         lost = self.base.points - taken.score.points
-        if lost <= self.recipe.max_drop:
-            return None
         return f"{taken.score.kind} fell by {lost:.2f} points, more than max_drop={self.recipe.max_drop:g} allows"
 
     @property
     def resolved(self) -> Recipe:
         """The recipe, with the share that each pass cut from each group; rounds are written out."""
+        asked = [record for records in self.by_round for record in records]
         steps = self.recipe.steps * self.taken
-        asked = self.records[len(self.records) - len(steps) :]
         return replace(self.recipe, steps=steps, rounds=1).resolved([record.result.rows for record in asked])
+
+    @property
+    def by_round(self) -> tuple[tuple[Record, ...], ...]:
+        """The records of each round up to the one taken; a clean-up before the first is in none."""
+        each = len(self.recipe.steps)
+        first = len(self.records) - each * self.taken
+        return tuple(self.records[first + each * number :][:each] for number in range(self.taken))
 
     @cached_property
     def rows(self) -> tuple[GroupRow, ...]:

@@ -9,7 +9,7 @@ At the end the drift of the final outputs against the original's is measured. Wi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -104,11 +104,11 @@ class _Chain:
             before = (graph, self.plan, self.records)
             graph, reached = self._round(graph, number, scored)
             rounds.append(reached)
-            if self._lost(base, reached):
+            if reached.loses(base, recipe.max_drop):
                 if number > 1:
                     graph, self.plan, self.records = before
                 break
-        taken = len(rounds) - (len(rounds) > 1 and self._lost(base, rounds[-1]))
+        taken = len(rounds) - (len(rounds) > 1 and rounds[-1].loses(base, recipe.max_drop))
         self.progress("measuring", 1 - 1 / self.all)
         return Outcome(
             original=self.original,
@@ -150,16 +150,6 @@ class _Chain:
             )
         return graph, reached
 
-    def _lost(self, base: Score | None, reached: Round) -> bool:
-        """Whether a round costs more than the schedule allows."""
-        allowed = self.recipe.max_drop
-        return (
-            allowed is not None
-            and base is not None
-            and reached.score is not None
-            and (base.points - reached.score.points > allowed)
-        )
-
     def _score(self, graph: Graph) -> Score | None:
         samples = self.validation or self.data
         return score(graph, samples, self.original) if samples is not None else None
@@ -176,7 +166,7 @@ class _Chain:
             check(record.result.graph)
             record = replace(record, check=self.checker.check(step.what, graph, record.result))
         if self.journal:
-            said = "; ".join(record.result.notes)
+            said = "; ".join((*_cut(record.result), *record.result.notes))
             self.journal.log(f"{where}{step.what}, {record.seconds:.1f} s" + (f": {said}" if said else ""))
         self.records += (record,)
         self.done += 1
@@ -248,6 +238,13 @@ def require_matches(flag: str, globs: Iterable[str], names: Iterable[str]) -> No
         if not any(fnmatchcase(name, glob) for name in known):
             hint = registry.did_you_mean(glob, known, "") if known else ""
             raise PruneirError(f"{flag}: nothing is called '{glob}'" + (f"; {hint}" if hint.endswith("?") else ""))
+
+
+def _cut(result: Result) -> Iterator[str]:
+    """The channels that a structured pass found and left, in words."""
+    if result.rows:
+        before, after = (sum(getattr(row, f"channels_{when}") for row in result.rows) for when in ("before", "after"))
+        yield f"{before:,} → {after:,} channels"
 
 
 def _composed(first: Callable[[], Kept], then: Callable[[], Kept]) -> Callable[[], Kept]:

@@ -13,7 +13,12 @@ from pruneir.report import numbers
 
 def headline(source: str, outcome: Outcome) -> Text:
     """The network and what is done to it."""
-    passes = ", ".join(str(record.step.what) for record in outcome.records) or "no pass"
+    rounds = outcome.by_round
+    before = [str(record.step.what) for record in outcome.records[: len(outcome.records) - sum(map(len, rounds))]]
+    each = [str(record.step.what) for record in rounds[0]]
+    if len(rounds) > 1:
+        each = [f"{len(rounds)} rounds of {', '.join(each)}"]
+    passes = ", ".join([*before, *each]) or "no pass"
     aim = f" for {outcome.recipe.target}" if outcome.recipe.target != "any" else ""
     return Text.assemble("\n", (Path(source).name, "bold"), ("  ", ""), (f"{passes}{aim}\n", "dim"))
 

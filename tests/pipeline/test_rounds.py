@@ -12,8 +12,9 @@ import pruneir
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline import Recipe, Step, parse_pass, parse_recipe
-from pruneir.pipeline.outcome import Outcome
+from pruneir.pipeline.outcome import Outcome, Round
 from pruneir.pipeline.run import run
+from pruneir.score import Score
 from support.builders import Builder
 
 SLIM = "filter{ratio=0.25,scope=local}"
@@ -64,6 +65,21 @@ def test_a_first_round_that_loses_too_much_is_kept_and_missed() -> None:
     assert not outcome.ok
     assert outcome.missed is not None
     assert "max_drop=0" in outcome.missed
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "allowed", "loses"),
+    [
+        (99.9, 99.6, 0.3, False),
+        (100.0, 100 * 59 / 60, 100 - 100 * 59 / 60, False),
+        (99.9, 99.5, 0.3, True),
+        (90.0, 95.0, 0.0, False),
+        (90.0, float("nan"), 5.0, True),
+    ],
+)
+def test_what_is_just_allowed_is_not_too_much(before: float, after: float, allowed: float, loses: bool) -> None:
+    reached = Round(1, 0, 0, Score(after, "fidelity", 1000))
+    assert reached.loses(Score(before, "fidelity", 1000), allowed) is loses
 
 
 def test_the_resolved_recipe_writes_rounds_out() -> None:
