@@ -28,6 +28,7 @@ class Repair(Pass):
                  NeurIPS 2022);  none: weights stay
     batchnorm    running mean and variance, so that the output's mean and variance on the data are what they were
     damping      of the regression: λ = damping × mean diagonal of X·Xᵀ; none: chosen by operator on samples held out
+    samples      how many samples are used, drawn at random
     positions    output positions a sample that a regression sees at most, drawn at random
 
     Every eighth sample is held out of the fits and judges them: what does not lower the error there is not done.
@@ -46,12 +47,14 @@ class Repair(Pass):
     reconstruct: Literal["least-squares", "optimal-brain", "none"] = "least-squares"
     batchnorm: bool = True
     damping: float | None = None
+    samples: int = 512
     positions: int = 64
     merge: bool = True
 
     def __post_init__(self) -> None:
-        if self.positions < 1:
-            raise PruneirError(f"pass repair: positions={self.positions} leaves nothing to fit; give at least 1")
+        for name in ("samples", "positions"):
+            if getattr(self, name) < 1:
+                raise PruneirError(f"pass repair: {name}={getattr(self, name)} leaves nothing to fit; give at least 1")
         if self.damping is not None and not 0 < self.damping < float("inf"):
             raise PruneirError(f"pass repair: damping={self.damping:g} is not a positive number")
 
@@ -70,8 +73,9 @@ class Repair(Pass):
     def _from_data(self, graph: Graph, uncut: Uncut, context: Context) -> Result:
         assert context.data is not None
         options = Options(self.means, self.reconstruct, self.batchnorm, self.damping, self.positions)
-        done, found = repair_from_data(graph, uncut, context.data, options, context.seed, context.progress)
-        notes = (*self._told(done, len(context.data)), *found.notes())
+        data = context.data.some(self.samples, context.seed)
+        done, found = repair_from_data(graph, uncut, data, options, context.seed, context.progress)
+        notes = (*self._told(done, len(data)), *found.notes())
         return Result(graph, notes=notes, changed=_there(graph, done.changed))
 
     def _told(self, done: Repaired, samples: int) -> Iterator[str]:

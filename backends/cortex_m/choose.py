@@ -32,7 +32,7 @@ def best(nest: Nest, filters: int, points: int, write: Write, *, exact: bool = F
 
 def _tiles(filters: int, points: int, exact: bool) -> Iterator[Tile]:
     for f in range(1, min(_whole(filters), _MOST) + 1):
-        for p in range(1, min(_whole(points), _MOST // f) + 1):
+        for p in range(1, min(points, _MOST // f) + 1):
             if not exact or points % p == 0:
                 yield Tile(f, p)
 

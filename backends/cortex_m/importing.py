@@ -5,6 +5,7 @@ Graph ──ONNX──▶ relax ──legalize, fuse──▶ main: a list of ca
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import tvm
@@ -25,7 +26,9 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
     """
     _require_plain(graph)
     try:
-        module = from_onnx(to_model(graph))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of outputs whose shape is not declared
+            module = from_onnx(to_model(graph))
     except Exception as error:  # the importer raises many kinds
         raise PruneirError(f"TVM cannot import the network: {_first_line(error)}") from None
     steps = relax.transform

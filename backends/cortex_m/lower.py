@@ -163,7 +163,7 @@ class _Lowering:
     def _nested(self, function: tirx.PrimFunc, reduction: Reduction, tile: Tile, name: Any) -> tuple[Any, Any]:
         flat = bare.lowered(tiled(function, reduction, tile), self.target)
         nests = Nests(tile, name)
-        body = nests.replaced(flat.body)
+        body = nests.body(flat)
         assert nests.found is not None
         return tirx.PrimFunc(flat.params, body, None, flat.attrs), nests.found
 

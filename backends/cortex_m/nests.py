@@ -60,6 +60,7 @@ class Nests:
     tile: Tile
     name: Callable[[Nest], str]
     found: Found | None = None
+    sums: Any = None
     around: list[tuple[Any, int]] = field(default_factory=list)
 
     def replaced(self, statement: Any) -> Any:
@@ -83,6 +84,11 @@ class Nests:
             return st.AttrStmt(statement.node, statement.attr_key, statement.value, self.replaced(statement.body))
         return statement
 
+    def body(self, function: tirx.PrimFunc) -> Any:
+        """The function's body with the marked nest called, and room for all sums of its tile."""
+        body = self.replaced(function.body)
+        return _enlarged(body, self.sums, self.tile.filters * self.tile.points)
+
     def _call(self, loop: Any) -> Any:
         loops, store = _inside(loop)
         variables = [variable for variable, _ in loops]
@@ -98,6 +104,9 @@ class Nests:
             filters = [i for i in spatial if strides[1][i]]
         points = [i for i in spatial if i not in filters]
         terms = [i for i in range(len(loops)) if i not in spatial and lengths[i] > 1]
+        if any(sums[i] != 1 for i in points) or any(sums[i] != self.tile.points for i in filters):
+            raise ValueError("the sums do not lie in rows of points")
+        self.sums = total.source
         nest = Nest(
             filters=self.tile.filters,
             points=self.tile.points,
@@ -127,6 +136,19 @@ class Nests:
             tirx.address_of(_at(w.source, at * chunk)),
         ]
         return tirx.Evaluate(tirx.call_extern("int32", self.name(nest), *arguments))
+
+
+def _enlarged(s: Any, buffer: Any, size: int) -> Any:
+    """The statement with at least so many elements allocated for a buffer: a tile may reach beyond the last filter."""
+    if isinstance(s, st.SeqStmt):
+        return st.SeqStmt([_enlarged(each, buffer, size) for each in s.seq])
+    if isinstance(s, st.For):
+        body = _enlarged(s.body, buffer, size)
+        return st.For(s.loop_var, s.min, s.extent, s.kind, body, s.thread_binding, s.annotations, s.step, s.span)
+    if isinstance(s, st.AllocBuffer) and s.buffer.same_as(buffer) and int(buffer.shape[0]) < size:
+        room = tirx.decl_buffer((size,), buffer.dtype, f"{buffer.name}_room")
+        return st.SeqStmt([st.AllocBuffer(room), st.DeclBuffer(buffer, data=room.data)])
+    return s
 
 
 def _inside(loop: Any) -> tuple[list[tuple[Any, int]], Any]:

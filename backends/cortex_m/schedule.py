@@ -111,6 +111,9 @@ def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.Pri
     for each in before:
         if not reduction.padded:
             schedule.compute_inline(each)
+    if reduction.filters is not None and reduction.points is not None and reduction.filters > reduction.points:
+        order = [i for i in range(len(reduction.loops)) if i != reduction.points] + [reduction.points]
+        schedule.transform_layout(block, ("write", 0), lambda *index: [index[i] for i in order])
     out, rest = _epilogue(schedule, reduction, behind)
     for each in rest[:-1]:
         schedule.compute_inline(each)

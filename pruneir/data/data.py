@@ -10,7 +10,7 @@ import numpy as np
 
 from pruneir.data.fitting import Input, batch_size, converted
 from pruneir.data.scaling import Scaling
-from pruneir.data.source import Samples, Source
+from pruneir.data.source import Samples, Some, Source
 
 Array = np.ndarray[Any, Any]
 
@@ -78,6 +78,12 @@ class Data:
         """
         for samples in self._source.read(self.batch or size, limit, shuffle):
             yield self._batch(samples)
+
+    def some(self, limit: int, seed: int = 0) -> Data:
+        """These data, or as many of them, chosen by chance: what comes first in a file may be all of one kind."""
+        if self._source.counted() <= limit:
+            return self
+        return Data(Some(self._source, limit, seed), self._inputs, self._scaling)
 
     def feeds(self, limit: int = 64) -> dict[str, Array]:
         """The first samples as one batch: as many as the graph prescribes, or `limit`."""

@@ -123,6 +123,30 @@ class Stream(Source):
         self.count = count
 
 
+class Some(Source):
+    """A few samples of a source, chosen by a seed: the same ones, in the same order, whenever they are read."""
+
+    def __init__(self, source: Source, limit: int, seed: int):
+        self.name, self.warnings = source.name, source.warnings
+        self._source, self._limit, self._seed = source, limit, seed
+
+    @property
+    def count(self) -> int | None:  # type: ignore[override]
+        """As promised."""
+        return None if self._source.count is None else min(self._source.count, self._limit)
+
+    def read(self, size: int, limit: int | None = None, shuffle: Shuffle = None) -> Iterator[Samples]:
+        """As promised."""
+        chunks = self._source.read(size, self._limit, np.random.default_rng(self._seed))
+        if shuffle is not None:
+            chunks = _shuffled(chunks, shuffle)
+        return _regrouped(_limited(chunks, limit), size)
+
+    def counted(self) -> int:
+        """As promised."""
+        return min(self._source.counted(), self._limit)
+
+
 def _limited(chunks: Iterator[Samples], limit: int | None) -> Iterator[Samples]:
     left = limit
     for chunk in chunks if left != 0 else ():

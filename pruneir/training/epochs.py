@@ -1,4 +1,9 @@
-"""One epoch: steps over shuffled samples, and what goes wrong in them."""
+"""One epoch: steps over shuffled samples, and what goes wrong in them.
+
+Running statistics that a cut left behind would be seen for long: after n steps a share of momentumⁿ is still theirs. So
+they begin anew, as the mean over the steps, later ones weighing more, until the operator's own momentum forgets faster:
+the batch of step n, from 0, has the share max(1 − momentum, 2 / (n + 2)).
+"""
 
 from __future__ import annotations
 
@@ -54,7 +59,8 @@ class Stepper:
         for step, batch in enumerate(self.feeder.shuffled(self.data, seeds)):
             done = (number - 1) * steps + step
             now = rate(self.training, done, steps)
-            loss = self._step(batch, now)
+            self.network.renewal = 2 / (done + 2)
+            loss = self.step(batch, now)
             if not isfinite(loss):
                 raise self.failure(f"the loss is {loss} in epoch {number}, step {step + 1} of {steps}", now)
             total, samples = total + loss * batch.count, samples + batch.count
@@ -71,8 +77,8 @@ class Stepper:
         clip = 1 if self.training.clip else 5
         return NotFinite(f"{what}, at lr {now:.2g}: lower lr, or clip the gradient (clip={clip})")
 
-    def _step(self, batch: Fed, now: float) -> float:
-        """One step; the loss before it. Nothing changes if that is not finite."""
+    def step(self, batch: Fed, now: float) -> float:
+        """One step at a learning rate; the loss before it. Nothing changes if that is not finite."""
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = now

@@ -75,6 +75,8 @@ class Feeder:
         if batch.labels is not None:
             if batch.labels.dtype.kind not in "biuf":
                 raise PruneirError(f"labels are {batch.labels.dtype}, not numbers; no loss takes these")
+            if not np.isfinite(batch.labels).all():
+                raise PruneirError("labels hold NaN or infinity, from which nothing can be learned; mend them")
             labels = tensor_of(_counting(batch, batch.labels, rows)).to(self.device)
         return Fed(feeds, labels, batch.count, rows)
 

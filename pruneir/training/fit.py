@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from pruneir.training.parameters import untied
 from pruneir.training.penalties import Masks, Penalties, sparsity_of
 from pruneir.training.rates import optimizer
 from pruneir.training.state import State, put, taken
+from pruneir.training.steadiness import steady_rate
 from pruneir.training.writing import write_back
 
 _JUDGED = 1024
@@ -139,14 +140,17 @@ class _Run:
     def run(self, folder: Folder | None, *, resume: bool) -> Fitted:
         """The epochs, from the first or from a checkpoint on."""
         found = folder.opened(resume=resume) if folder is not None else None
+        if found is None:
+            self._require_lesson()
+        self.penalties.mask()
+        self._steady()
+        self.given = taken(self.network)
         if found is not None:
             before, best = self._restored(found)
         else:
-            self._require_lesson()
-            self.penalties.mask()
             self.progress("judging", 0.0)
             before = self._judged()
-            best = _Best(taken(self.network), 0, before)
+            best = _Best(self.given, 0, before)
         stopped, failed = "", False
         for number in range(len(self.history) + 1, self.training.epochs + 1):
             if self._is_patient(before):
@@ -194,6 +198,13 @@ class _Run:
             best, since = (epoch.judged, 0) if epoch.judged.beats(best) else (best, since + 1)
         return since >= self.training.patience
 
+    def _steady(self) -> None:
+        """Lower a learning rate that nobody gave to what the network bears."""
+        training = self.training
+        if training.lr is None and (found := steady_rate(self.stepper)) < training.rate:
+            self.stepper = replace(self.stepper, training=replace(training, lr=found))
+            self.notes.append(f"lr {found:.2g}: {training.rate:g} raises the loss of a batch from step to step")
+
     def _restored(self, found: Checkpoint) -> tuple[Judged, _Best]:
         """Where a checkpoint left off."""
         put(self.network, found.state)
@@ -209,6 +220,9 @@ class _Run:
         if self.validation is None:
             put(self.network, best.state)
             after = self._judged()
+            if self.training.choose == "auto" and not (failed or self.training.sparsifies) and after.is_ruin_of(before):
+                self.notes.append(f"training made it worse, {after.since(before)}: the result is {_which(0)}; lower lr")
+                best, after = _Best(self.given, 0, before), before
         written, changed = write_back(self.graph, best.state, self.first)
         if self.best_counts and not best.number and self.history:
             self.notes.append("no epoch was better than the network as it was given, which is the result")

@@ -28,6 +28,15 @@ class Judged:
         """Whether it is better: more points, or as many with a smaller loss."""
         return (self.points, -self.loss) > (other.points, -other.loss)
 
+    def is_ruin_of(self, other: Judged) -> bool:
+        """Whether its loss is larger by more than half, with no more points."""
+        return self.points <= other.points and self.loss > 1.5 * other.loss
+
+    def since(self, before: Judged) -> str:
+        """From what it was before to what it is, in words."""
+        loss = f"loss {before.loss:.4g} → {self.loss:.4g}"
+        return loss if self.kind == "loss" else f"{before} → {self.points:.2f}, {loss}"
+
     def __str__(self) -> str:
         return f"loss {self.loss:.4g}" if self.kind == "loss" else f"{self.kind} {self.points:.2f}"
 
@@ -141,11 +150,9 @@ def summary(fitted: Fitted) -> tuple[str, ...]:
     """What came of a training, in lines: the score, the epochs, the sparsity, the notes."""
     before, after = fitted.before, fitted.after
     samples = f"{after.samples:,} {fitted.judged_on} sample{'s' * (after.samples != 1)}"
-    shown = f"{after.loss:.4g}" if after.kind == "loss" else f"{after.points:.2f}"
-    loss = "" if after.kind == "loss" else f", loss {before.loss:.4g} → {after.loss:.4g}"
     done = f"{len(fitted.history)} epoch{'s' * (len(fitted.history) != 1)}"
     taken = f", the result is that of epoch {fitted.chosen}" if fitted.chosen != len(fitted.history) else ""
-    lines = [f"{before} → {shown}{loss} on {samples}, after {done}{taken}"]
+    lines = [f"{after.since(before)} on {samples}, after {done}{taken}"]
     lines += [f"stopped: {fitted.stopped}"] * bool(fitted.stopped)
     reached = next((epoch for epoch in fitted.history if epoch.number == fitted.chosen), None)
     lines += [str(reached.sparsity)] if reached is not None and str(reached.sparsity) else []

@@ -78,7 +78,8 @@ def mse(head: Head) -> Term:
         output, given = values[head.output], _labels(labels)
         if output.numel() != given.numel() or len(output) != len(given):
             raise PruneirError(
-                f"mse: labels {list(given.shape)} do not go with '{head.output}', which is {list(output.shape)}"
+                f"mse: labels {list(given.shape)} do not go with '{head.output}', which is {list(output.shape)}; give "
+                "as many numbers for each sample, or classes as integers"
             )
         return functional.mse_loss(output, given.reshape(output.shape).to(output.dtype))
 
@@ -105,7 +106,8 @@ def entry(function: Callable[..., Any], outputs: tuple[str, ...]) -> Term:
         except Exception as error:  # whatever the user's own function thinks of
             told = str(error).strip().splitlines() or [""]
             raise PruneirError(f"the loss {function.__name__} fails: {type(error).__name__}: {told[0]}") from error
-        if not isinstance(found, Tensor) or found.numel() != 1 or not found.requires_grad:
+        cut_off = isinstance(found, Tensor) and torch.is_grad_enabled() and not found.requires_grad
+        if not isinstance(found, Tensor) or found.numel() != 1 or cut_off:
             got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise PruneirError(f"the loss {function.__name__} gave {got}, not a scalar tensor made of the outputs")
         return found.reshape(())

@@ -35,6 +35,8 @@ class Network(nn.Module):  # type: ignore[misc]
         self._mode = Mode()
         self.freeze_statistics = False
         """Normalise by the running statistics in training too, and leave them as they are."""
+        self.renewal = 0.0
+        """The share of a batch's statistics in the running ones, where the operator's is smaller."""
         self._program = Program(graph, self._mode)
         held = constants(graph)
         floats = {name: array for name, array in held.items() if is_float(array.dtype)}
@@ -71,7 +73,7 @@ class Network(nn.Module):  # type: ignore[misc]
         """The graph's outputs, or the named values, of tensors for the graph's inputs."""
         mode = self._mode
         mode.training, mode.dtype, mode.device = self.training, self.like.dtype, self.like.device
-        mode.frozen = self.freeze_statistics
+        mode.frozen, mode.renewal = self.freeze_statistics, self.renewal
         wanted = self.graph.outputs if names is None else names
         given = {name: self._parameters.get(key, self._buffers.get(key)) for name, key in self._keys.items()}
         given |= self._fixed

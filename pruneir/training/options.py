@@ -34,7 +34,8 @@ class Training:
     labelled      the output that labels are for, where there are several
     output_weights  weight of an output in the distance from the teacher, `NAME=0.5`; the others have 1
     optimizer     what takes the steps: sgd with Nesterov's momentum, or adamw
-    lr            highest learning rate; by default 0.01 with sgd, 0.001 with adamw
+    lr            highest learning rate; by default 0.01 with sgd, 0.001 with adamw, or what the network bears: the
+                  largest of these × 1/√10ⁿ at which three steps on one batch do not raise its loss
     momentum      share of the last step that sgd adds to the next
     weight_decay  share of matrices and kernels that is taken off, times the learning rate
     decay_all     take it off scales, shifts and biases too

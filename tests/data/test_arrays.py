@@ -213,3 +213,15 @@ def test_shuffled_they_are_all_there_in_another_order(size: int) -> None:
     assert again.tolist() == seen
     some = [batch.labels for batch in data.batches(size, 10, shuffle=np.random.default_rng(0))]
     assert np.concatenate(some).tolist() == seen[:10]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [3, 40, 99])
+def test_some_samples_are_the_same_ones_whenever_they_are_read(limit: int) -> None:
+    graph = parse("x[N,2] -> y { y = Relu(x) }")
+    x = np.arange(80, dtype=np.float32).reshape(40, 2)
+    some = from_arrays({"x": x}, graph).some(limit, seed=1)
+    read = [np.concatenate([b.feeds["x"] for b in some.batches(size)]) for size in (1, 7)]
+    np.testing.assert_array_equal(read[0], read[1])
+    assert len(some) == len(read[0]) == min(limit, 40)
+    assert {tuple(row) for row in read[0]} <= {tuple(row) for row in x}
+    assert limit >= 40 or not np.array_equal(read[0], x[:limit])

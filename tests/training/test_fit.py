@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from pruneir.data import from_arrays  # noqa: E402
 from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.graph import Graph, parse, text  # noqa: E402
 from pruneir.onnx_io import evaluate  # noqa: E402
@@ -182,6 +184,23 @@ def test_the_last_epoch_counts_if_asked_for() -> None:
     assert trained(epochs=3, validation=True, l1_gamma=1e-3).chosen == 3
 
 
+def test_statistics_that_a_cut_left_behind_are_forgotten_at_once() -> None:
+    graph = trained(epochs=8).graph
+    graph.set_initializer("m", graph.initializers["m"] + 50)
+    graph.set_initializer("v", graph.initializers["v"] * 1e4)
+    fitted = trained(graph, epochs=1, batch=32, lr=1e-3)  # three steps: momentum alone would keep 0.9³ of them
+    assert fitted.before.points < 60
+    assert fitted.after.points > 90
+
+
+def test_a_batchnorm_over_a_single_value_goes_by_its_running_statistics() -> None:
+    graph = parse("x[1,4] -> y[1,3] { a = Gemm(x, w[4,3]); y = BatchNormalization(a, g[3], b[3], m[3], v[3]) }")
+    data = from_arrays({"x": np.eye(4, dtype=np.float32), "y": np.array([0, 1, 2, 0])}, graph)
+    fitted = fit(graph, Training(epochs=3, lr=0.1, threads=1), data)
+    assert fitted.changed == {"w", "g", "b"}
+    assert fitted.after.loss < fitted.before.loss
+
+
 SHIFTS = {  # samples, batch, steps an epoch: whole batches, if there is one
     "whole": (96, 16, 6),
     "rest": (90, 16, 5),
@@ -228,3 +247,24 @@ def test_what_is_written_must_compute_what_was_trained(monkeypatch: pytest.Monke
     monkeypatch.setattr("pruneir.training.writing.evaluate", off)
     with pytest.raises(PruneirError, match="ONNX Runtime gives 'y' of the trained network differently"):
         trained(epochs=1)
+
+
+def test_a_loss_of_ones_own_trains_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "focal_losses.py").write_text(
+        "def focal(outputs, labels, taught):\n"
+        "    chance = outputs['y'].softmax(1).gather(1, labels[:, None])\n"
+        "    return (-((1 - chance) ** 2) * chance.log()).mean()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    fitted = trained(loss="focal_losses:focal", epochs=6, validation=True)
+    assert fitted.after.points > max(fitted.before.points, 80)
+    assert fitted.after.loss < fitted.before.loss
+
+
+def test_rounding_that_a_network_magnifies_is_no_difference() -> None:
+    graph = parse("x[N,512] -> y[N,64] { a = MatMul(x, w[512,64]); b = Add(a, big[1]); y = Sub(b, big) }")
+    graph.set_initializer("big", np.array([1e4], np.float32))
+    graph.set_initializer("w", np.random.default_rng(0).standard_normal((512, 64)).astype(np.float32))
+    x = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
+    data = from_arrays({"x": x, "goal": np.zeros((64, 64), np.float32)}, graph, labels="goal")
+    assert fit(graph, Training(epochs=1, only=("w",), threads=1), data).changed == {"w"}

@@ -38,6 +38,8 @@ class Mode:
     training: bool = False
     frozen: bool = False
     """Whether running statistics normalise in training too, and stay."""
+    renewal: float = 0.0
+    """The share of a batch's statistics in the running ones, where the operator's is smaller."""
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 

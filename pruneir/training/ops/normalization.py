@@ -13,7 +13,7 @@ from pruneir.training.ops.call import Call, op
 
 @op("BatchNormalization")
 def batch_norm(call: Call, x: Tensor, scale: Tensor, b: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, ...]:
-    """By the batch in training, where mean and var move by 1 − momentum; by these otherwise."""
+    """By the batch in training, where mean and var move by 1 − momentum; by these otherwise, or for a single value."""
     if call.attribute("spatial", 1) == 0 and scale.dim() > 1:
         shape = x.shape
         flat = x.reshape(shape[0], -1)
@@ -25,11 +25,12 @@ def batch_norm(call: Call, x: Tensor, scale: Tensor, b: Tensor, mean: Tensor, va
 def _batch_norm(call: Call, x: Tensor, scale: Tensor, b: Tensor, mean: Tensor, var: Tensor) -> Tensor:
     """The statistics move in copies, so that what autograd has seen of them stays as it was."""
     keep, epsilon = call.attribute("momentum", 0.9), call.attribute("epsilon", 1e-5)
-    if not call.mode.training or call.mode.frozen:
+    single = x.numel() == x.shape[1]  # has no variance
+    if not call.mode.training or call.mode.frozen or single:
         return F.batch_norm(x, mean, var, scale, b, False, 0.0, epsilon)
     moved = mean.detach().clone(), var.detach().clone()
     weight = scale if scale.requires_grad else scale.clone()
-    y = F.batch_norm(x, *moved, weight, b, True, 1 - keep, epsilon)
+    y = F.batch_norm(x, *moved, weight, b, True, max(1 - keep, call.mode.renewal), epsilon)
     with torch.no_grad():
         for statistic, new in zip((mean, var), moved, strict=True):
             if not statistic.requires_grad:
