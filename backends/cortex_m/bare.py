@@ -22,6 +22,14 @@ _WORKSPACE = 512
 """Bytes from which on an allocation is a workspace; smaller ones lie on the stack."""
 
 
+def _absolute(call: Any) -> Any:
+    """|x| of a float, for which TVM's C has no word."""
+    return tirx.call_pure_extern(call.ty, "fabsf" if str(call.ty.dtype) == "float32" else "fabs", *call.args)
+
+
+tirx.register_intrin_lowering("tirx.fabs", target="c", f=_absolute)
+
+
 @dataclass(frozen=True, slots=True)
 class Bare:
     """A function with pointer parameters, its workspaces (bytes each) behind."""
@@ -75,7 +83,7 @@ def bare(function: tirx.PrimFunc, name: str) -> Bare:
     """The function under a C name, with raw pointers for buffers."""
     parameters, declared = [], []
     for buffer in function.params:
-        pointer = tirx.Var(f"{buffer.name}_p", tirx.buffer_data_pointer_type(buffer))
+        pointer = tirx.Var(re.sub(r"\W", "_", f"p_{buffer.name}", flags=re.A), tirx.buffer_data_pointer_type(buffer))
         parameters.append(pointer)
         declared.append(st.DeclBuffer(buffer, data=pointer))
     hoisting = _Hoisting()

@@ -6,6 +6,8 @@ Graph ──ONNX──▶ relax ──legalize, fuse──▶ main: a list of ca
 from __future__ import annotations
 
 import warnings
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import tvm
@@ -26,7 +28,7 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
     """
     _require_plain(graph)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):  # what it says, it also raises
             warnings.simplefilter("ignore")  # of outputs whose shape is not declared
             module = from_onnx(to_model(graph))
     except Exception as error:  # the importer raises many kinds
