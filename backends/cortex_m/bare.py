@@ -98,6 +98,7 @@ def c_source(functions: dict[str, tirx.PrimFunc], target: Any) -> str:
     module = tirx.transform.LowerIntrin()(tvm.IRModule(functions))
     text = tvm.get_global_func("target.build.c")(module, target).inspect_source()
     text = re.sub(r'^#include "tvm.*\n', "", text, flags=re.M)
+    text = re.sub(r"\binff?\b", "INFINITY", text)
     return text.replace("void* __tvm_ffi__library_ctx = NULL;\n", "").replace("TVM_DLL ", "")
 
 

@@ -10,6 +10,8 @@ from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 
+import numpy as np
+import onnx
 import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
@@ -17,6 +19,7 @@ from tvm.relax.frontend.onnx import from_onnx
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import to_model
+from pruneir.shapes import Shapes, infer
 
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 
@@ -27,12 +30,13 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
     PruneirError, one line, for what the importer does not take.
     """
     _require_plain(graph)
+    _require_exact(graph)
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()):  # what it says, it also raises
             warnings.simplefilter("ignore")  # of outputs whose shape is not declared
-            module = from_onnx(to_model(graph))
+            module = from_onnx(_with_identifiers(graph))
     except Exception as error:  # the importer raises many kinds
-        raise PruneirError(f"TVM cannot import the network: {_first_line(error)}") from None
+        raise PruneirError(f"TVM cannot import the network: {first_line(error)}") from None
     steps = relax.transform
     with target:
         try:
@@ -50,11 +54,11 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
                 ]
             )(module)
         except Exception as error:
-            raise PruneirError(f"TVM cannot lower the network: {_first_line(error)}") from None
+            raise PruneirError(f"TVM cannot lower the network: {first_line(error)}") from None
 
 
 def _require_plain(graph: Graph) -> None:
-    """PruneirError for a quantized graph, or a shape that is not fixed."""
+    """PruneirError for a quantized graph or a shape that is not fixed."""
     for operator in graph.operators:
         if operator.type.startswith(_QUANTIZED):
             raise PruneirError(
@@ -67,6 +71,36 @@ def _require_plain(graph: Graph) -> None:
             raise PruneirError(f"input '{name}' has no fixed shape [{shown}]; give --input-shape {name}:1,…")
 
 
-def _first_line(error: Exception) -> str:
+def _require_exact(graph: Graph) -> None:
+    """PruneirError for a Resize that the importer takes, and computes differently."""
+    resizing = [operator for operator in graph.operators if operator.is_a("Resize", "Upsample")]
+    shapes = infer(graph) if resizing else Shapes({})
+    for operator in resizing:
+        if operator.attribute("antialias"):
+            raise PruneirError(f"{operator.label} ({operator.type}): antialias is not compiled; export it without")
+        given = [shapes.value(name) for name in operator.inputs[1:] if name]
+        scales = next((v for v in reversed(given) if v is not None and v.dtype.kind == "f" and v.size), None)
+        size = shapes.shape(operator.inputs[0])
+        if scales is not None and size is not None and scales.size == len(size):
+            exact = scales * np.array(size)
+            if np.abs(exact - np.round(exact)).max() > 1e-3:
+                raise PruneirError(
+                    f"{operator.label} ({operator.type}): scales that end within a pixel are not compiled; give sizes"
+                )
+
+
+def _with_identifiers(graph: Graph) -> onnx.ModelProto:
+    """The model with inputs called so that C can call them the same."""
+    model = to_model(graph)
+    names = {name: graph.fresh_name(f"x{place}") for place, name in enumerate(graph.data_inputs)}
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names.get(value.name, value.name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    return model
+
+
+def first_line(error: Exception) -> str:
+    """What an error of TVM says, behind where it says it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

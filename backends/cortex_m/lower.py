@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax, tirx
+from tvm import relax, s_tir, tirx
 from tvm.tirx import stmt as st
 from tvm_ffi import structural_equal
 
@@ -21,7 +21,7 @@ from pruneir.backends.cortex_m import bare, choose
 from pruneir.backends.cortex_m.assembly import fpv4, mve
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge
 from pruneir.backends.cortex_m.cpus import Cpu
-from pruneir.backends.cortex_m.importing import fused
+from pruneir.backends.cortex_m.importing import first_line, fused
 from pruneir.backends.cortex_m.nests import Nests, Packing
 from pruneir.backends.cortex_m.order import order as ordered
 from pruneir.backends.cortex_m.program import Buffer, Call, Constant, Kernel, Program
@@ -29,6 +29,7 @@ from pruneir.backends.cortex_m.schedule import Reduction, Tile, inlined, reducti
 from pruneir.backends.cortex_m.visit import reads, stores
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
+from pruneir.shapes import infer
 
 _C_TYPES = {
     "float32": "float",
@@ -73,7 +74,12 @@ def lowered(graph: Graph, cpu: Cpu) -> Program:
     """The program of a graph with fixed shapes. PruneirError, one line, for what cannot be compiled."""
     target = tvm.target.Target({"kind": "c", "mcpu": cpu.name})
     target = target.with_host(target)
-    return ordered(_Lowering(graph, cpu, target, fused(graph, target)).run())
+    lowering = _Lowering(graph, cpu, target, fused(graph, target))
+    try:
+        return ordered(lowering.run())
+    except (RuntimeError, TypeError, s_tir.ScheduleError) as error:  # TVM refuses in many places, in many ways
+        where = f"{lowering.at}: " if lowering.at else ""
+        raise PruneirError(f"{where}TVM has no C for it: {first_line(error)}") from None
 
 
 @dataclass(slots=True)
@@ -91,6 +97,7 @@ class _Lowering:
     aliases: dict[str, str] = field(default_factory=dict)
     names: dict[Any, Any] = field(default_factory=dict)  # a tuple of names for a tuple
     calls: list[Call] = field(default_factory=list)
+    at: str = ""  # the function that is being made
 
     @property
     def write(self) -> choose.Write:
@@ -106,7 +113,9 @@ class _Lowering:
             inputs.append(_buffer(name, parameter.ty))
         bindings = [binding for block in main.body.blocks for binding in block.bindings]
         for name, function, constants, exact in self._used(bindings, set(main.params)):
+            self.at = _shown(name)
             self.functions[name] = self._function(name, function, constants, exact)
+        self.at = ""
         for binding in bindings:
             self._binding(binding)
         return self._program(tuple(inputs), main.body.body)
@@ -115,6 +124,8 @@ class _Lowering:
         """Every function that is called: which parameters are constants, and whether it reads a caller's array."""
         found: dict[str, tuple[list[int], bool]] = {}
         for call in (b.value for b in bindings if _is_call(b.value, "relax.call_tir")):
+            for kind in _tensors(call.ty_args[0]):
+                _buffer("", kind)
             arguments = list(call.args[1].fields)
             constants = [i for i, each in enumerate(arguments) if _is_constant(each)]
             known, exact = found.get(call.args[0].name_hint, (constants, False))
@@ -223,7 +234,7 @@ class _Lowering:
                 writes=tuple(writes),
                 workspaces=tuple(spaces),
                 inplace=tuple((writes[0], given[place]) for place in function.inplace if given[place] not in constants),
-                layer=re.sub(r"^(k_)?(fused_)?", "", name),
+                layer=_shown(name),
                 macs=function.macs,
                 schedule=function.schedule,
             )
@@ -247,13 +258,17 @@ class _Lowering:
         )
         results = named if isinstance(named, tuple) else (named,)
         known = {each.name: each for each in (*inputs, *self.temporaries)}
-        outputs, taken = [], set()
+        outputs, taken, wanted = [], set(), infer(self.graph)
         kernels = [Kernel(str(f.function.attrs["global_symbol"]), f.pointers) for f in self.functions.values()]
-        for name, result in zip(self.graph.outputs, results, strict=True):
+        for name, result, kind in zip(self.graph.outputs, results, _tensors(returned.ty), strict=True):
             like = known.get(result) or next(c for c in self.constants.values() if c.name == result)
-            kind = np.dtype(like.values.dtype) if isinstance(like, Constant) else like.dtype
-            shape = like.values.shape if isinstance(like, Constant) else like.shape
-            outputs.append(Buffer(name, kind, shape))
+            outputs.append(_buffer(name, kind))
+            shape = wanted.shape(name)
+            if shape is not None and shape != outputs[-1].shape:
+                raise PruneirError(
+                    f"output '{name}' has the shape {[*shape]}, and TVM makes it {[*outputs[-1].shape]};"
+                    " an operator in front of it is not compiled as ONNX defines it"
+                )
             if result in {t.name for t in self.temporaries} and result not in taken:
                 self.aliases[result] = name
                 taken.add(result)
@@ -277,7 +292,13 @@ class _Lowering:
 
     def _sources(self) -> dict[str, str]:
         functions = {str(f.function.attrs["global_symbol"]): f for f in self.functions.values()}
-        text = bare.c_source({name: f.function for name, f in functions.items()}, self.target)
+        try:
+            text = bare.c_source({name: f.function for name, f in functions.items()}, self.target)
+        except RuntimeError:
+            for name, function in functions.items():  # which one it is
+                self.at = _shown(name)
+                bare.c_source({name: function.function}, self.target)
+            raise
         for name, function in functions.items():
             text = bare.restricted(text, name, {i for i in range(len(function.pointers)) if i not in function.loose})
         copies = "".join(
@@ -296,6 +317,11 @@ def _named(calls: list[Call], graph: Graph) -> tuple[Call, ...]:
     operators = [op for op in graph.operators if op.is_a("Conv", "ConvTranspose", "Gemm", "MatMul")]
     known = {id(c): op.label for c, op in zip(linear, operators, strict=True)} if len(linear) == len(operators) else {}
     return tuple(replace(call, layer=known.get(id(call), call.layer)) for call in calls)
+
+
+def _shown(name: str) -> str:
+    """A function's name without what tells nothing."""
+    return re.sub(r"^(k_)?(fused_)?", "", name)
 
 
 def _inplace(function: tirx.PrimFunc, constants: Collection[int]) -> tuple[int, ...]:
@@ -336,6 +362,8 @@ def _tensors(kind: Any) -> list[Any]:
 
 def _buffer(name: str, kind: Any) -> Buffer:
     shape = kind.shape.values if hasattr(kind.shape, "values") else kind.shape
+    if any(not hasattr(size, "value") and not isinstance(size, int) for size in shape):
+        raise PruneirError("a size depends on the data; end the exported graph in front of it")
     return Buffer(name, np.dtype(str(kind.dtype)), tuple(int(size) for size in shape))
 
 

@@ -137,7 +137,7 @@ def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.Pri
     schedule.reorder(*spatial, *summed)
     schedule.annotate(nest[0], MARK, 1)
     if reduction.padded:
-        rows = _pad_at(outer, ordered, reduction)
+        rows = _pad_at(outer, reduction)
         for each in reversed(before):
             if rows is None:
                 continue
@@ -163,19 +163,31 @@ def _epilogue(schedule: Any, reduction: Reduction, behind: list[Any]) -> tuple[A
 
 
 def _ordered(outer: list[tuple[int, Any]], reduction: Reduction) -> list[Any]:
-    """Outer loops: rows before filters, so that a padded row serves them all; channels first where they do not mix."""
+    """Outer loops: rows before filters, so that a padded row serves them all; channels first where they do not mix.
+
+    Where there is but one row, it is padded tile by tile.
+    """
     last = [loop for place, loop in outer if place == reduction.points]
     filters = [loop for place, loop in outer if place == reduction.filters]
     rest = [loop for place, loop in outer if place not in (reduction.points, reduction.filters)]
-    return [*rest, *filters, *last]
+    return [*rest, *last, *filters] if _is_one_row(reduction) else [*rest, *filters, *last]
 
 
-def _pad_at(outer: list[tuple[int, Any]], ordered: list[Any], reduction: Reduction) -> Any:
+def _pad_at(outer: list[tuple[int, Any]], reduction: Reduction) -> Any:
     """The loop that padding is written in: the innermost one outside of filters and points, but rows alone."""
     rest = [(place, loop) for place, loop in outer if place not in (reduction.points, reduction.filters)]
+    if _is_one_row(reduction):
+        return next(loop for place, loop in outer if place == reduction.points)
     if reduction.filters is None and len(rest) > 1:
         return rest[-2][1]
     return rest[-1][1] if rest else None
+
+
+def _is_one_row(reduction: Reduction) -> bool:
+    """Whether padding has no loop of its own: filters and points are all that is long, as in 1-D convolutions."""
+    own = (reduction.filters, reduction.points)
+    rest = [length for place, length in enumerate(reduction.loops) if place not in own]
+    return reduction.padded and reduction.points is not None and all(length == 1 for length in rest)
 
 
 def _opened(function: tirx.PrimFunc) -> tuple[Any, list[Any]]:
@@ -219,10 +231,17 @@ def _strides(load: Any, variables: list[Any]) -> list[int] | None:
 
 
 def inlined(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with everything inlined that is computed once for each element, but for its last block."""
+    """The function with everything inlined that is computed once for each element, but for its last block.
+
+    Sums are cleared before the loops that add, so that these can keep them in registers.
+    """
     schedule, blocks = _opened(function)
-    for block in blocks[:-1]:
-        if not _reduces(schedule.get(block)):
+    for block in blocks:
+        if _reduces(schedule.get(block)):
+            kinds = [int(iv.iter_type) for iv in schedule.get(block).iter_vars]
+            with suppress(s_tir.schedule.ScheduleError):  # its loops are no loops of its own
+                schedule.decompose_reduction(block, schedule.get_loops(block)[kinds.index(_REDUCE)])
+        elif block is not blocks[-1]:
             with suppress(s_tir.schedule.ScheduleError):  # read beyond what it computes, or twice
                 schedule.compute_inline(block)
     return schedule.mod["main"].without_attr("global_symbol")

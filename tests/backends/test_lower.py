@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -74,6 +75,8 @@ NETWORKS = {
         "x[1,3,7,7] -> y { a = Conv(x, w1[8,3,3,3], pads=[1,1,1,1]); r = Relu(a);"
         " b = Conv(r, w2[8,8,3,3], c[8], pads=[1,1,1,1]); s = Add(b, r); y = Relu(s) }"
     ),
+    "absolute values": "x[1,3,4] -> y { y = Abs(x) }",
+    "rounded to integers": "x[1,9] -> y { i = Cast(x, to=7); f = Cast(i, to=1); y = Add(x, f) }",
     "hard swish": "x[1,3,7,7] -> y { a = Conv(x, w[5,3,3,3], b[5]); y = HardSwish(a) }",
     "clipped": "x[1,3,7,7] -> y { a = Conv(x, w[5,3,3,3], b[5]); y = Clip(a, 0.0, 0.6) }",
     "slopes": "x[1,3,7,7] -> y { a = Conv(x, w[5,3,3,3], b[5]); y = PRelu(a, s[5,1,1]) }",
@@ -149,8 +152,6 @@ def network(text: str, cpu: str) -> Graph:
 
 
 def compiled(graph: Graph, cpu: str, folder: str) -> Artifact:
-    from pathlib import Path
-
     found: Artifact = CortexM().compile(graph, TARGETS[cpu], Path(folder), progress=lambda text, share: None)
     return found
 
@@ -162,7 +163,8 @@ def computed(cpu: str) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarra
     feeds = random_feeds(graph, batch=1, seed=1)
     with TemporaryDirectory(prefix="pruneir-") as folder:
         outputs = compiled(graph, cpu, folder).run(feeds)
-    return outputs, next(evaluate(graph, graph.outputs, [feeds]))
+    wanted = next(evaluate(graph, graph.outputs, [feeds]))
+    return outputs, {name: array.copy() for name, array in wanted.items()}  # one that is an input is its memory
 
 
 @pytest.mark.parametrize(("cpu", "case"), TARGETED)
@@ -175,3 +177,41 @@ def test_the_firmware_computes_what_onnx_runtime_does(cpu: str, case: str) -> No
         assert np.abs(wanted[name]).max() > 0
         error = np.abs(outputs[name] - wanted[name]).max() / np.abs(wanted[name]).max()
         assert error < TOLERANCE
+
+
+REFUSED = {
+    "an operator that is not known": ("x[1,3,4] -> y { y = LpNormalization(x) }", "LpNormalization"),
+    "a recurrent network": ("x[4,1,3] -> y { y = LSTM(x, w[1,8,3], r[1,8,2], hidden_size=2) }", "LSTM"),
+    "no static code": ("x[1,6] -> y, i:i64 { y, i = TopK(x, {2}) }", "topk"),
+    "scattered": ("x[4,3], z[2,3] -> y { y = ScatterND(x, i[2,1]{3,1}, z) }", "scatter"),
+    "a size that depends on the data": (
+        "x[2,4] -> y { i = NonZero(x); t = Transpose(i); y = GatherND(x, t) }",
+        "depends on the data",
+    ),
+    "quantized": (
+        "x[1,4] -> y { q = QuantizeLinear(x, s[]{0.1}, z[]{120}:u8); y = DequantizeLinear(q, s, z) }",
+        "quantized",
+    ),
+    "a size that is not fixed": ("x[1,3,H,8] -> y { y = Conv(x, w[4,3,3,3]) }", "--input-shape x:1,3,…,8"),
+    "half precision": ("x[1,4]:f16 -> y:f16 { y = Relu(x) }", "float32"),
+    "another shape": (
+        "x[1,3,4,4] -> y { y = ConvTranspose(x, w[3,2,3,3], strides=[2,2], output_shape=[9,8]) }",
+        "output 'y' has the shape [1, 2, 9, 8]",
+    ),
+    "antialiased": (
+        'opset 18; x[1,2,6,8] -> y { y = Resize(x, _, {1.0,1.0,0.5,0.5}, mode="linear", antialias=1) }',
+        "antialias",
+    ),
+    "resized to a part of a pixel": ('x[1,2,3,5] -> y { y = Resize(x, _, {1.0,1.0,1.7,0.7}, mode="linear") }', "sizes"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_compiled_is_one_line(
+    text: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(PruneirError) as caught:
+        compiled(network(text, "cortex-m4"), "cortex-m4", str(tmp_path))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().out == ""

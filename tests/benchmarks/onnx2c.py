@@ -8,8 +8,8 @@ BatchNorms folded, and its C stands in the same project in place of our kernels.
 ourselves without register tiles: TVM's schedules as they are. Without ONNX2C only that is compared.
 
 Instructions are those of one inference in QEMU; no time. RAM is the arena and static variables; both leave inputs and
-outputs to the caller, and the stack stands beside it. Exit code 1 where outputs differ from ONNX Runtime's, and where
-onnx2c takes less than 4 times our instructions, or less RAM.
+outputs to the caller, and the stack stands beside it. Exit code 1 where outputs differ from ONNX Runtime's, where onnx2c
+takes less than 4 times our instructions, or less RAM, and where nothing could be compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from pruneir.artifact import Flash, Port
+from pruneir.artifact import Port
 from pruneir.backends.cortex_m import choose, project, toolchain
 from pruneir.backends.cortex_m.arena import place
 from pruneir.backends.cortex_m.cpus import Cpu, cpu
@@ -81,14 +81,15 @@ class Onnx2c:
             tuple(Buffer(name, np.dtype(np.float32), shapes.shape(name) or ()) for name in names)
             for names in (graph.data_inputs, graph.outputs)
         )
-        pointers = [("float", True)] * len(inputs) + [("float", False)] * len(outputs)
+        reads, writes = tuple(graph.data_inputs), tuple(graph.outputs)
+        pointers = (*[("float", True)] * len(reads), *[("float", False)] * len(writes))
         return Program(
             inputs=inputs,
             outputs=outputs,
             constants=(),
             temporaries=(),
-            calls=(Call("entry", (*graph.data_inputs, *graph.outputs), tuple(graph.data_inputs), tuple(graph.outputs)),),
-            kernels=(Kernel("entry", tuple(pointers)),),
+            calls=(Call("entry", (*reads, *writes), reads, writes),),
+            kernels=(Kernel("entry", pointers),),
             sources={"onnx2c.c": done.stdout},
         )
 
@@ -106,13 +107,13 @@ class Figures:
     instructions: int
     ram: int
     stack: int
-    flash: Flash
+    flash: int
     error: float
     right: bool
 
 
-def measured(program: Program, graph: Graph, processor: Cpu, feeds: Sequence[Mapping[str, np.ndarray]]) -> Figures:
-    """Build a program with our runtime, and run it."""
+def measured(program: Program, network: Graph, processor: Cpu, feeds: Sequence[Mapping[str, np.ndarray]]) -> Figures:
+    """Build a program with our runtime, run it, and compare it with the network that it was made of."""
     arena = place(program)
     with tempfile.TemporaryDirectory(prefix="pruneir-") as name:
         folder = Path(name)
@@ -127,15 +128,15 @@ def measured(program: Program, graph: Graph, processor: Cpu, feeds: Sequence[Map
         run = Firmware(elf, processor, inputs, outputs).run(feeds)
     pairs = [
         (found[name], wanted[name])
-        for found, wanted in zip(run.outputs, evaluate(graph, graph.outputs, feeds), strict=True)
-        for name in graph.outputs
+        for found, wanted in zip(run.outputs, evaluate(network, network.outputs, feeds), strict=True)
+        for name in network.outputs
     ]
     apart = [(float(np.abs(a - b).max()), float(np.abs(b).max())) for a, b in pairs]
     return Figures(
         instructions=run.instructions,
         ram=arena.size + sizes.variables,
         stack=run.stack,
-        flash=sizes.flash,
+        flash=sizes.flash.total,
         error=max(difference / scale for difference, scale in apart),
         right=all(TOLERANCE.allows(difference, scale) for difference, scale in apart),
     )
@@ -150,7 +151,7 @@ def row(model: str, target: str, macs: int, against: str, their: Figures, our: F
     cells = [model, target, f"{macs:,}", against, work(their), work(our)]
     cells.append(f"{their.instructions / our.instructions:.2f}×")
     cells += [f"{each.ram:,} + {each.stack:,}" for each in (their, our)]
-    cells += [f"{each.flash.total:,}" for each in (their, our)]
+    cells += [f"{each.flash:,}" for each in (their, our)]
     cells.append(f"{their.error:.0e}, {our.error:.0e}")
     return f"| {' | '.join(cells)} |"
 
@@ -173,29 +174,32 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", type=Path, default=[MODELS / name for name in NETWORKS])
     parser.add_argument("--default-schedules", action="store_true")
     options = parser.parse_args()
+    if options.onnx2c and not options.onnx2c.is_file():
+        parser.error(f"{options.onnx2c} is no program")
     peers: dict[str, Writer] = {"onnx2c": Onnx2c(options.onnx2c.resolve())} if options.onnx2c else {}
     if options.default_schedules or not peers:
         peers["default schedules"] = untiled
     print("| network | processor | MACs | against | instructions (per MAC) | ours (per MAC) | fewer", end="")
     print(" | RAM + stack | ours | flash | ours | max error, ours |\n|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|---|")
-    notes = []
+    notes, compared = [], 0
     for path in options.networks:
         network = with_input_shapes(load(path), SHAPES.get(path.name, {}))
         for target in options.targets:
             graph, processor = Compiler.of(target).prepared(network), cpu(target)
             macs = cost(couple(graph)).macs
             feeds = [random_feeds(graph, batch=1, seed=seed) for seed in range(SAMPLES)]
-            our = measured(lowered(graph, processor), graph, processor, feeds)
+            our = measured(lowered(graph, processor), network, processor, feeds)
             for against, write in peers.items():
                 try:
-                    their = measured(write(graph, processor), graph, processor, feeds)
+                    their = measured(write(graph, processor), network, processor, feeds)
                 except PruneirError as error:
                     notes.append(f"{path.stem}, {target}, {against}: not compared: {error}")
                     continue
                 print(row(path.stem, target, macs, against, their, our), flush=True)
+                compared += 1
                 notes += [f"{path.stem}, {target}, {against}: missed: {why}" for why in missed(against, their, our)]
     print("", *notes, sep="\n")
-    return int(any(": missed: " in note for note in notes))
+    return int(not compared or any(": missed: " in note for note in notes))
 
 
 if __name__ == "__main__":
