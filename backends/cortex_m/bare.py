@@ -8,7 +8,7 @@ places.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -111,6 +111,30 @@ def restricted(text: str, name: str, places: Collection[int]) -> str:
         return match[1] + ", ".join(told) + match[3]
 
     return re.sub(rf"^(void {name}\()(.*)(\) \{{)$", declared, text, flags=re.M)
+
+
+def bound(text: str, name: str, values: Mapping[str, float]) -> str:
+    """The C text with numbers in the place of pointers to one, in a function: what the compiler knows it can use."""
+
+    def written(match: re.Match[str]) -> str:
+        body = match[0]
+        for pointer, value in values.items():
+            body = re.sub(rf"(?<!&\(){pointer}\[0\]", f"({value.hex()}f)", body)
+        return body
+
+    return re.sub(rf"^void {name}\(.*\) \{{$.*?^\}}$", written, text, flags=re.M | re.S)
+
+
+def with_extremes(text: str) -> str:
+    """The C text with comparisons that choose the larger or smaller number as such, for processors that have these."""
+    chosen = re.compile(r"\(([\w.+-]+)\) ([<>]) \(([\w.+-]+)\) \? \(\1\) : \(\3\)")
+    return _EXTREMES + chosen.sub(lambda m: f"{'LARGER' if m[2] == '>' else 'SMALLER'}({m[1]}, {m[3]})", text)
+
+
+_EXTREMES = "".join(
+    f"#define {name}(a, b) _Generic((a), float: __builtin_{builtin}((a), (b)), default: (a) {sign} (b) ? (a) : (b))\n"
+    for name, builtin, sign in (("LARGER", "fmaxf", ">"), ("SMALLER", "fminf", "<"))
+)
 
 
 class _Hoisting:

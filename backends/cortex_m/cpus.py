@@ -49,6 +49,7 @@ class Cpu:
     flags  of the compiler
     fpu    whether it adds and multiplies float32 in hardware
     mve    whether it has vectors of four float32
+    extremes  whether it takes the larger or smaller of two float32 in one instruction
     """
 
     name: str
@@ -56,6 +57,7 @@ class Cpu:
     board: Board
     fpu: bool = True
     mve: bool = False
+    extremes: bool = False
 
     @property
     def macros(self) -> dict[str, int]:
@@ -83,9 +85,9 @@ CPUS = {
     for cpu in (
         Cpu("cortex-m0plus", ("-mcpu=cortex-m0plus", "-mfloat-abi=soft"), _NONE, fpu=False),
         Cpu("cortex-m4", ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"), _M4),
-        Cpu("cortex-m7", ("-mcpu=cortex-m7", "-mfpu=fpv5-d16", "-mfloat-abi=hard"), _M7),
-        Cpu("cortex-m33", ("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"), _M33),
-        Cpu("cortex-m55", ("-mcpu=cortex-m55", "-mfpu=auto", "-mfloat-abi=hard"), _M55, mve=True),
+        Cpu("cortex-m7", ("-mcpu=cortex-m7", "-mfpu=fpv5-d16", "-mfloat-abi=hard"), _M7, extremes=True),
+        Cpu("cortex-m33", ("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"), _M33, extremes=True),
+        Cpu("cortex-m55", ("-mcpu=cortex-m55", "-mfpu=auto", "-mfloat-abi=hard"), _M55, mve=True, extremes=True),
     )
 }
 

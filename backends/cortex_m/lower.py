@@ -301,6 +301,10 @@ class _Lowering:
             raise
         for name, function in functions.items():
             text = bare.restricted(text, name, {i for i in range(len(function.pointers)) if i not in function.loose})
+            pointers = [str(each.name) for each in function.function.params]
+            text = bare.bound(text, name, {pointers[place]: value for place, value in self._numbers(name)})
+        if self.cpu.extremes:
+            text = bare.with_extremes(text)
         copies = "".join(
             f"void copy_{size}(const float *from, float *to) {{ memcpy(to, from, {size}); }}\n" for size in self.copies
         )
@@ -309,6 +313,15 @@ class _Lowering:
         if self.texts:
             found["tiles.S"] = "\n".join(["    .syntax unified", "    .thumb", "    .text", "", *self.texts])
         return found
+
+    def _numbers(self, kernel: str) -> Iterator[tuple[int, float]]:
+        """Arguments of a kernel that are one and the same number in all of its calls."""
+        known = {each.name: each.values for each in self.constants.values()}
+        arguments = [call.arguments for call in self.calls if call.kernel == kernel]
+        for place, names in enumerate(zip(*arguments, strict=True)):
+            value = known.get(names[0])
+            if value is not None and set(names) == {names[0]} and value.size == 1 and value.dtype == np.float32:
+                yield place, float(value.ravel()[0])
 
 
 def _named(calls: list[Call], graph: Graph) -> tuple[Call, ...]:

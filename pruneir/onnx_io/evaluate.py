@@ -32,7 +32,8 @@ def evaluate(graph: Graph, names: Sequence[str], batches: Iterable[Feeds]) -> It
             values = running.run_with_ort_values(list(names), given, options)
         except Exception as error:  # onnxruntime has no common base for its exceptions
             raise PruneirError(f"ONNX Runtime cannot run the graph: {str(error).splitlines()[0]}") from None
-        yield {name: _from_runtime(value) for name, value in zip(names, values, strict=True)}
+        found = {name: _from_runtime(value) for name, value in zip(names, values, strict=True)}
+        yield {name: array.copy() if name in given else array for name, array in found.items()}  # not the caller's own
 
 
 def _to_runtime(array: np.ndarray) -> ort.OrtValue:
