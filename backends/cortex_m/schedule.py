@@ -142,6 +142,9 @@ def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.Pri
             if rows is None:
                 continue
             schedule.compute_at(each, rows, preserve_unit_loops=True)
+            if reduction.filters is None:
+                inside = next(i for i, loop in enumerate(ordered) if loop is rows) + 1
+                _filled(schedule, each, schedule.get_loops(each)[inside])
     return schedule.mod["main"].without_attr("global_symbol")
 
 
@@ -160,6 +163,12 @@ def _epilogue(schedule: Any, reduction: Reduction, behind: list[Any]) -> tuple[A
     for each in inlined:
         schedule.compute_inline(each)
     return out, behind[alike:]
+
+
+def _filled(schedule: Any, block: Any, loop: Any) -> None:
+    """Let a padding write zeros everywhere and then copy rows, if it can, instead of asking for each element."""
+    with suppress(s_tir.schedule.ScheduleError):
+        schedule.decompose_padding(block, loop)
 
 
 def _ordered(outer: list[tuple[int, Any]], reduction: Reduction) -> list[Any]:
