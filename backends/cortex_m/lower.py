@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -97,6 +97,7 @@ class _Lowering:
     aliases: dict[str, str] = field(default_factory=dict)
     names: dict[Any, Any] = field(default_factory=dict)  # a tuple of names for a tuple
     calls: list[Call] = field(default_factory=list)
+    labels: dict[bytes, list[str]] = field(default_factory=dict)
     at: str = ""  # the function that is being made
 
     @property
@@ -107,6 +108,7 @@ class _Lowering:
     def run(self) -> Program:
         """Walk over main's bindings."""
         main = self.module["main"]
+        self.labels = _labels(self.graph)
         inputs = []
         for parameter, name in zip(main.params, self.graph.data_inputs, strict=True):
             self.names[parameter] = name
@@ -234,18 +236,26 @@ class _Lowering:
                 writes=tuple(writes),
                 workspaces=tuple(spaces),
                 inplace=tuple((writes[0], given[place]) for place in function.inplace if given[place] not in constants),
-                layer=_shown(name),
+                layer=self._layer(arguments) or _shown(name),
                 macs=function.macs,
                 schedule=function.schedule,
             )
         )
+
+    def _layer(self, arguments: list[Any]) -> str:
+        """The operator of the graph whose weights are among the arguments; of several with equal ones, the next."""
+        for value in filter(_is_constant, arguments):
+            labels = self.labels.get(_array(value).tobytes())
+            if labels:
+                return labels.pop(0) if len(labels) > 1 else labels[0]
+        return ""
 
     def _name(self, value: Any) -> Any:
         return self._constant(value, None) if _is_constant(value) else self.names[value]
 
     def _constant(self, value: Any, packing: Packing | None) -> str:
         """The name of a constant, laid out as its kernel reads it; equal ones are kept once."""
-        array = np.ascontiguousarray((value.value if hasattr(value, "value") else value.data).numpy())
+        array = np.ascontiguousarray(_array(value))
         made = packing.pack(array) if packing is not None else array
         key = (str(made.dtype), made.tobytes())
         if key not in self.constants:
@@ -284,7 +294,7 @@ class _Lowering:
             outputs=tuple(outputs),
             constants=tuple(self.constants.values()),
             temporaries=tuple(each for each in self.temporaries if each.name not in taken),
-            calls=_named(self.calls, self.graph),
+            calls=tuple(self.calls),
             kernels=tuple(kernels),
             aliases=dict(self.aliases),
             sources=self._sources(),
@@ -324,12 +334,16 @@ class _Lowering:
                 yield place, float(value.ravel()[0])
 
 
-def _named(calls: list[Call], graph: Graph) -> tuple[Call, ...]:
-    """The calls with their layers called as in the graph, as far as these can be told: linear ones, by their order."""
-    linear = [call for call in calls if re.search(r"conv|matmul|dense", call.kernel)]
-    operators = [op for op in graph.operators if op.is_a("Conv", "ConvTranspose", "Gemm", "MatMul")]
-    known = {id(c): op.label for c, op in zip(linear, operators, strict=True)} if len(linear) == len(operators) else {}
-    return tuple(replace(call, layer=known.get(id(call), call.layer)) for call in calls)
+def _labels(graph: Graph) -> dict[bytes, list[str]]:
+    """What linear operators are called in the graph, by the content of their weights, as they are or transposed."""
+    found: dict[bytes, list[str]] = {}
+    for operator in graph.operators:
+        if operator.is_a("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            held = [graph.constant(name) for name in operator.inputs[:2] if name]
+            for weights in (each for each in held if each is not None):
+                for each in (weights, weights.T) if weights.ndim == 2 else (weights,):
+                    found.setdefault(each.tobytes(), []).append(operator.label)
+    return found
 
 
 def _shown(name: str) -> str:
@@ -378,6 +392,11 @@ def _buffer(name: str, kind: Any) -> Buffer:
     if any(not hasattr(size, "value") and not isinstance(size, int) for size in shape):
         raise PruneirError("a size depends on the data; end the exported graph in front of it")
     return Buffer(name, np.dtype(str(kind.dtype)), tuple(int(size) for size in shape))
+
+
+def _array(value: Any) -> np.ndarray:
+    """What a constant holds."""
+    return np.asarray((value.value if hasattr(value, "value") else value.data).numpy())
 
 
 def _is_constant(value: Any) -> bool:

@@ -12,6 +12,8 @@ import pytest
 
 from pruneir.artifact import Artifact
 from pruneir.backends.cortex_m.backend import CortexM
+from pruneir.backends.cortex_m.cpus import CPUS
+from pruneir.backends.cortex_m.lower import lowered
 from pruneir.deployment.compiling import Compiler
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
@@ -215,3 +217,15 @@ def test_what_cannot_be_compiled_is_one_line(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().out == ""
+
+
+def test_layers_are_called_as_in_the_graph_by_their_weights() -> None:
+    graph = parse(
+        """x[1,4,6,6] -> y {
+             a = Conv(x, wa[8,4,3,3], strides=[2,2], pads=[1,1,1,1]); r = Relu(a)
+             s = Conv(x, ws[8,4,1,1], strides=[2,2]); b = Conv(r, wb[8,8,3,3], pads=[1,1,1,1]); t = Add(b, s)
+             g = GlobalAveragePool(t); f = Flatten(g); y = Gemm(f, wy[5,8], transB=1)
+           }"""
+    )
+    macs = {call.layer: call.macs for call in lowered(graph, CPUS["cortex-m4"]).calls if call.macs}
+    assert macs == {"a": 9 * 8 * 4 * 9, "s": 9 * 8 * 4, "b": 9 * 8 * 8 * 9, "y": 5 * 8}
