@@ -16,6 +16,8 @@ from pruneir.graph import Graph, Operator, TensorType
 from pruneir.graph.graph import tensor_type
 from pruneir.shapes.evaluation import evaluated, node_of
 
+_LIKE_INPUT = ("GroupNormalization", "SimplifiedLayerNormalization")
+"""Operators that return what is like their input, and that onnx does not infer in every version that runtimes run."""
 _SMALL = 4096
 """Values of more elements than this are data, not shapes."""
 
@@ -175,6 +177,8 @@ class Walk:
 
     def _infer_anew(self, operator: Operator) -> dict[str, onnx.TypeProto] | str:
         """The types of the outputs by name, or what is wrong."""
+        if operator.is_a(*_LIKE_INPUT):
+            return {operator.outputs[0]: self.protos[operator.inputs[0]]}
         domain = "" if operator.domain == "ai.onnx" else operator.domain
         try:
             schema = onnx.defs.get_schema(operator.type, self.graph.opset(domain), domain)
