@@ -2,16 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FIRMWARE := make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+PROGRAMS := make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm graphviz
 
-.PHONY: demo test lint bench firmware clean
+.PHONY: demo test lint bench programs clean
 
 demo: $(VENV)/.core
 	@mkdir -p demo
 	$(BIN)/pruneir optimize models/mnist_resnet/mnist_resnet_s0.onnx --pass 'slim{ratio=0.5}' \
 	    --data models/data/mnist_test_2k.npz -o demo/mnist.pruned.onnx --force
 
-test: $(VENV)/.dev lint firmware
+test: $(VENV)/.dev lint programs
 	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev
@@ -19,13 +19,13 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What builds and runs Cortex-M code; without it those tests are skipped, or fail where CI is set.
-firmware:
-	@if command -v arm-none-eabi-gcc >/dev/null && command -v qemu-system-arm >/dev/null; then :; \
+# What builds and runs Cortex-M code, and draws; without it those tests are skipped, and none is run where CI is set.
+programs:
+	@if (command -v arm-none-eabi-gcc && command -v qemu-system-arm && command -v dot) >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(FIRMWARE) >/dev/null; \
-	else echo "firmware is not tested; to do so: sudo apt-get install $(FIRMWARE)"; fi
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PROGRAMS) >/dev/null; \
+	else echo "some tests are skipped; to run them: sudo apt-get install $(PROGRAMS)"; fi
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/scale.py

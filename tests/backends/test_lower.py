@@ -227,5 +227,7 @@ def test_layers_are_called_as_in_the_graph_by_their_weights() -> None:
              g = GlobalAveragePool(t); f = Flatten(g); y = Gemm(f, wy[5,8], transB=1)
            }"""
     )
-    macs = {call.layer: call.macs for call in lowered(graph, CPUS["cortex-m4"]).calls if call.macs}
+    calls = [call for call in lowered(graph, CPUS["cortex-m4"]).calls if call.macs]
+    assert all(call.schedule.startswith("tile") for call in calls), "none falls back to the default schedule"
+    macs = {call.layer: call.macs for call in calls}
     assert macs == {"a": 9 * 8 * 4 * 9, "s": 9 * 8 * 4, "b": 9 * 8 * 8 * 9, "y": 5 * 8}
