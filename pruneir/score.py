@@ -52,7 +52,7 @@ class Tally:
         labels   `[n]`, if there are any
         other    the other network's outputs, for a score without labels
         """
-        kind = _kind(outputs, labels)
+        kind = kind_of(outputs, labels)
         if self.kind not in (None, kind):
             raise PruneirError(f"some batches can be scored by {self.kind}, others only by {kind}: label all or none")
         self.kind = kind
@@ -102,19 +102,21 @@ def score(graph: Graph, data: Data, other: Graph | None = None) -> Score:
         outputs = [np.asarray(each)[: batch.count] for each in running.run(graph.outputs, batch.feeds)]
         labels = batch.labels[: batch.count] if batch.labels is not None else None
         theirs = None
-        if other is not None and _kind(outputs, labels) != "accuracy":
+        if other is not None and kind_of(outputs, labels) != "accuracy":
             reference = reference or session(other)
             theirs = [np.asarray(each)[: batch.count] for each in reference.run(other.outputs, batch.feeds)]
         tally.add(outputs, labels, theirs)
     return tally.score
 
 
-def _kind(outputs: Sequence[Array], labels: Array | None) -> Kind:
+def kind_of(outputs: Sequence[Array], labels: Array | None) -> Kind:
+    """What can be counted of some samples' outputs, `[n]` labels given or not."""
     classes = len(outputs) == 1 and outputs[0].ndim >= 2 and outputs[0].shape[1] > 1
     classes = classes and outputs[0].size == len(outputs[0]) * outputs[0].shape[1]
     if not classes:
         return "fidelity"
-    return "accuracy" if labels is not None and labels.ndim == 1 else "agreement"
+    fits = labels is not None and labels.shape == (len(outputs[0]),)
+    return "accuracy" if fits else "agreement"
 
 
 def _decisions(scores: Array) -> Array:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pruneir.data import Data
 from pruneir.graph import Graph
 from pruneir.onnx_io import session
+from pruneir.score import Tally, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +27,15 @@ class Accuracy:
 
 def accuracy(before: Graph, after: Graph, data: Data) -> Accuracy | None:
     """Both, on the same batches; None unless there is a class label per sample and one output `[N, classes]`."""
-    if not data.has_labels or len(before.outputs) != 1:
+    if not data.has_labels:
         return None
-    running, hits, samples = [session(before), session(after)], [0, 0], 0
+    running, tallies = [session(before), session(after)], [Tally(), Tally()]
     for batch in data.batches():
-        for index, each in enumerate(running):
-            scores = _scores(each.run(before.outputs, batch.feeds), batch.count)
-            if scores is None or batch.labels is None or batch.labels.ndim != 1:
+        labels = batch.labels[: batch.count] if batch.labels is not None else None
+        for each, tally in zip(running, tallies, strict=True):
+            outputs = [np.asarray(output)[: batch.count] for output in each.run(before.outputs, batch.feeds)]
+            if kind_of(outputs, labels) != "accuracy":
                 return None
-            hits[index] += int((scores.argmax(axis=1) == batch.labels[: batch.count]).sum())
-        samples += batch.count
-    return Accuracy(hits[0] / samples, hits[1] / samples, samples)
-
-
-def _scores(outputs: Sequence[Any], count: int) -> np.ndarray | None:
-    """The scores of the samples that count, `[count, classes]`; None if the output is something else."""
-    rows = np.asarray(outputs[0])
-    rows = rows.reshape(rows.shape[:2]) if rows.size == np.prod(rows.shape[:2]) else rows
-    return rows[:count] if rows.ndim == 2 and len(rows) >= count else None
+            tally.add(outputs, labels)
+    first, last = (tally.score for tally in tallies)
+    return Accuracy(first.points / 100, last.points / 100, first.samples)
