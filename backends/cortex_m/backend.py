@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 from pruneir.artifact import Artifact, Footprint, Manifest, Port, Ram, read_manifest
 from pruneir.backend import Backend, Progress
 from pruneir.backends.cortex_m import project, toolchain
-from pruneir.backends.cortex_m.arena import Arena, place
 from pruneir.backends.cortex_m.artifact import CortexMArtifact
 from pruneir.backends.cortex_m.cpus import CPUS, cpu
-from pruneir.backends.cortex_m.program import Buffer, Program
 from pruneir.backends.cortex_m.qemu import packed
 from pruneir.backends.cortex_m.sizes import io_bytes, predicted
+from pruneir.backends.lowering.arena import Arena, place
+from pruneir.backends.lowering.program import Buffer, Program
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.targets import Target

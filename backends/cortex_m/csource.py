@@ -9,8 +9,8 @@ from math import prod
 
 import numpy as np
 
-from pruneir.backends.cortex_m.arena import Arena
-from pruneir.backends.cortex_m.program import Buffer, Call, Program
+from pruneir.backends.lowering.arena import Arena
+from pruneir.backends.lowering.program import Buffer, Call, Program
 from pruneir.errors import PruneirError
 
 ALIGNMENT = 16

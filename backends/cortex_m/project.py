@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pruneir.backends.cortex_m.arena import Arena
 from pruneir.backends.cortex_m.cpus import INSTRUCTION_NS, Cpu
 from pruneir.backends.cortex_m.csource import ALIGNMENT, Model, Names
-from pruneir.backends.cortex_m.program import Program
+from pruneir.backends.lowering.arena import Arena
+from pruneir.backends.lowering.program import Program
 from pruneir.errors import PruneirError
 
 RUNTIME = Path(__file__).parent / "runtime"

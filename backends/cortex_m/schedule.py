@@ -15,13 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import tvm
-import tvm_ffi.serialization
 from tvm import s_tir, tirx
 from tvm.sym import detect_linear_equation
 
+from pruneir.backends.lowering.default import REDUCE, opened, reduces
+
 MARK = "pruneir.nest"
-_REDUCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +65,13 @@ def reduction_of(function: tirx.PrimFunc, constants: Collection[int]) -> Reducti
 
     constants  places of the parameters that are constants
     """
-    schedule, blocks = _opened(function)
-    sums = [i for i, block in enumerate(blocks) if _reduces(schedule.get(block))]
+    schedule, blocks = opened(function)
+    sums = [i for i, block in enumerate(blocks) if reduces(schedule.get(block))]
     if len(sums) != 1:
         return None
     block = schedule.get(blocks[sums[0]])
-    spatial = [iv for iv in block.iter_vars if int(iv.iter_type) != _REDUCE]
-    reduced = [iv for iv in block.iter_vars if int(iv.iter_type) == _REDUCE]
+    spatial = [iv for iv in block.iter_vars if int(iv.iter_type) != REDUCE]
+    reduced = [iv for iv in block.iter_vars if int(iv.iter_type) == REDUCE]
     loads = _product(block)
     if loads is None:
         return None
@@ -102,7 +101,7 @@ def reduction_of(function: tirx.PrimFunc, constants: Collection[int]) -> Reducti
 
 def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.PrimFunc:
     """The function with its reduction computed tile by tile, the nest of each tile marked."""
-    schedule, blocks = _opened(function)
+    schedule, blocks = opened(function)
     block, before, behind = blocks[reduction.index], blocks[: reduction.index], blocks[reduction.index + 1 :]
     if not behind or _lengths(schedule, behind[0]) != reduction.loops:
         schedule.cache_write(block, 0, "global")
@@ -132,7 +131,7 @@ def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.Pri
     schedule.compute_at(block, at, preserve_unit_loops=True)
     nest = schedule.get_loops(block)[len(ordered) :]
     kinds = [int(iv.iter_type) for iv in schedule.get(block).iter_vars]
-    summed = nest[len(nest) - sum(kind == _REDUCE for kind in kinds) :]
+    summed = nest[len(nest) - sum(kind == REDUCE for kind in kinds) :]
     spatial = nest[: len(nest) - len(summed)]
     schedule.reorder(*spatial, *summed)
     schedule.annotate(nest[0], MARK, 1)
@@ -199,19 +198,8 @@ def _is_one_row(reduction: Reduction) -> bool:
     return reduction.padded and reduction.points is not None and all(length == 1 for length in rest)
 
 
-def _opened(function: tirx.PrimFunc) -> tuple[Any, list[Any]]:
-    module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
-    own = tvm_ffi.serialization.from_json_graph_str(tvm_ffi.serialization.to_json_graph_str(module))
-    schedule = s_tir.Schedule(own)  # which writes into what it gets
-    return schedule, schedule.get_child_blocks(schedule.get_sblock("root"))
-
-
 def _lengths(schedule: Any, block: Any) -> tuple[int, ...]:
     return tuple(int(schedule.get(loop).extent) for loop in schedule.get_loops(block))
-
-
-def _reduces(block: Any) -> bool:
-    return any(int(iv.iter_type) == _REDUCE for iv in block.iter_vars)
 
 
 def _product(block: Any) -> list[Any] | None:
@@ -237,20 +225,3 @@ def _strides(load: Any, variables: list[Any]) -> list[int] | None:
             found[i] += int(coefficient) * stride
         stride *= size
     return found
-
-
-def inlined(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with everything inlined that is computed once for each element, but for its last block.
-
-    Sums are cleared before the loops that add, so that these can keep them in registers.
-    """
-    schedule, blocks = _opened(function)
-    for block in blocks:
-        if _reduces(schedule.get(block)):
-            kinds = [int(iv.iter_type) for iv in schedule.get(block).iter_vars]
-            with suppress(s_tir.schedule.ScheduleError):  # its loops are no loops of its own
-                schedule.decompose_reduction(block, schedule.get_loops(block)[kinds.index(_REDUCE)])
-        elif block is not blocks[-1]:
-            with suppress(s_tir.schedule.ScheduleError):  # read beyond what it computes, or twice
-                schedule.compute_inline(block)
-    return schedule.mod["main"].without_attr("global_symbol")

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from pruneir.artifact import Flash, Footprint, Ram
-from pruneir.backends.cortex_m.arena import Arena
-from pruneir.backends.cortex_m.program import Program
 from pruneir.backends.cortex_m.project import aligned
+from pruneir.backends.lowering.arena import Arena
+from pruneir.backends.lowering.program import Program
 
 _CODE = {"base": 600, "call": 30, "instruction": 3.98, "character": 0.5}
 """Bytes of Thumb-2 code: of vectors and libc, of a step in model_run, of a line of assembly, of a character of C that

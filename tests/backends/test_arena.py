@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruneir.backends.cortex_m.arena import Arena, place
-from pruneir.backends.cortex_m.order import order
-from pruneir.backends.cortex_m.program import Buffer, Call, Program
+from pruneir.backends.lowering.arena import Arena, place
+from pruneir.backends.lowering.order import order
+from pruneir.backends.lowering.program import Buffer, Call, Program
 
 UNIT = 16  # bytes: sizes in texts are in units
 

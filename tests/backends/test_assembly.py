@@ -12,8 +12,8 @@ import pytest
 
 from pruneir.backends.cortex_m.assembly import fpv4, mve
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
-from pruneir.backends.cortex_m.program import Buffer, Call, Constant, Kernel, Program
 from pruneir.backends.cortex_m.qemu import Firmware
+from pruneir.backends.lowering.program import Buffer, Call, Constant, Kernel, Program
 from support.firmware import built
 
 WRITERS = {"cortex-m4": fpv4.write, "cortex-m55": mve.write}

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from pruneir.backends.cortex_m import project
-from pruneir.backends.cortex_m.arena import place
 from pruneir.backends.cortex_m.cpus import CPUS
 from pruneir.backends.cortex_m.csource import Names
-from pruneir.backends.cortex_m.program import Buffer, Constant, Program
+from pruneir.backends.lowering.arena import place
+from pruneir.backends.lowering.program import Buffer, Constant, Program
 from pruneir.errors import PruneirError
 from support.firmware import dense, program
 

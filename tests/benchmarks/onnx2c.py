@@ -27,11 +27,11 @@ import numpy as np
 
 from pruneir.artifact import Port
 from pruneir.backends.cortex_m import choose, project, toolchain
-from pruneir.backends.cortex_m.arena import place
 from pruneir.backends.cortex_m.cpus import Cpu, cpu
 from pruneir.backends.cortex_m.lower import lowered
-from pruneir.backends.cortex_m.program import Buffer, Call, Kernel, Program
 from pruneir.backends.cortex_m.qemu import Firmware
+from pruneir.backends.lowering.arena import place
+from pruneir.backends.lowering.program import Buffer, Call, Kernel, Program
 from pruneir.cost import cost
 from pruneir.coupling import couple
 from pruneir.deployment.compiling import Compiler

@@ -11,10 +11,10 @@ import pytest
 
 from pruneir.artifact import Port
 from pruneir.backends.cortex_m import project, toolchain
-from pruneir.backends.cortex_m.arena import place
 from pruneir.backends.cortex_m.cpus import CPUS
-from pruneir.backends.cortex_m.program import Buffer, Call, Constant, Kernel, Program
 from pruneir.backends.cortex_m.qemu import Firmware
+from pruneir.backends.lowering.arena import place
+from pruneir.backends.lowering.program import Buffer, Call, Constant, Kernel, Program
 
 EMULATED = [name for name, cpu in CPUS.items() if cpu.board.machine]
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from pruneir.backends.cortex_m.memory import Life, Memory, match
-from pruneir.backends.cortex_m.program import Program
+from pruneir.backends.lowering.memory import Life, Memory, match
+from pruneir.backends.lowering.program import Program
 
 STEPS = 700_000  # pairs of chains looked at before the search gives up: about half a second
 PATIENCE = 20  # moves per chain before other values are written in place

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 
-from pruneir.backends.cortex_m.memory import Memory, match
-from pruneir.backends.cortex_m.program import Program
+from pruneir.backends.lowering.memory import Memory, match
+from pruneir.backends.lowering.program import Program
 
 WIDTH = 32
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-from pruneir.backends.cortex_m.program import Call, Program
+from pruneir.backends.lowering.program import Call, Program
 
 Life = tuple[int, int]  # index of the first and of the last call
 
