@@ -45,10 +45,15 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A C function `void name(…)` of pointers: the C type that each points to, and whether it only reads there."""
+    """A C function `void name(…)` of pointers: the C type that each points to, and whether it only reads there.
+
+    divided  whether its work is items that threads share: `void name(void *const *p, void *scratch, long begin, long
+             end)`, the pointers in one array
+    """
 
     name: str
     parameters: tuple[tuple[str, bool], ...]
+    divided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class Call:
     layer       what a table calls it
     macs        multiply-accumulates
     schedule    how it is computed: the register tile, or `default`
+    items       of work that threads share, for a kernel that is divided
+    scratch     bytes of private memory that each thread needs meanwhile
     """
 
     kernel: str
@@ -73,6 +80,8 @@ class Call:
     layer: str = ""
     macs: int = 0
     schedule: str = "default"
+    items: int = 1
+    scratch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
