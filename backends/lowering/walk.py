@@ -84,6 +84,7 @@ class Lowering(ABC):
     copies: list[int] = field(default_factory=list)
     temporaries: list[Buffer] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
+    prefix: str = ""
     names: dict[Any, Any] = field(default_factory=dict)  # a tuple of names for a tuple
     calls: list[Call] = field(default_factory=list)
     labels: dict[bytes, list[str]] = field(default_factory=dict)
@@ -112,7 +113,7 @@ class Lowering(ABC):
     def plain(self, name: str, body: tirx.PrimFunc, constants: Collection[int], **details: Any) -> Lowered:
         """A function of lowered loops, written by TVM."""
         inplace = in_place(body, constants) if len(body.params) > 1 else ()
-        done = bare.bare(bare.finished(body, self.target), f"k_{name}")
+        done = bare.bare(bare.finished(body, self.target), f"{self.prefix}k_{name}")
         written = _written(body)
         pointers = [(C_TYPES[str(b.dtype)], b.name not in written) for b in body.params]
         return Lowered(
@@ -138,13 +139,14 @@ class Lowering(ABC):
             pointers = [str(each.name) for each in function.function.params]
             text = bare.bound(text, name, {pointers[place]: value for place, value in self._numbers(name)})
         copies = "".join(
-            f"void copy_{size}(const float *from, float *to) {{ memcpy(to, from, {size}); }}\n" for size in self.copies
+            f"void {self.prefix}copy_{size}(const float *from, float *to) {{ memcpy(to, from, {size}); }}\n"
+            for size in self.copies
         )
         return text + copies
 
     def _walked(self) -> Program:
         main = self.module["main"]
-        self.labels = _labels(self.graph)
+        self.labels = layer_labels(self.graph)
         inputs = []
         for parameter, name in zip(main.params, self.graph.data_inputs, strict=True):
             self.names[parameter] = name
@@ -267,7 +269,7 @@ class Lowering(ABC):
                 self.aliases[result] = name
                 taken.add(result)
                 continue
-            kernel = f"copy_{like.nbytes}"  # an output that is an input, a constant, or another output too
+            kernel = f"{self.prefix}copy_{like.nbytes}"  # an output that is an input, a constant, or another output too
             if kernel not in {each.name for each in kernels}:
                 kernels.append(Kernel(kernel, (("float", True), ("float", False))))
                 self.copies.append(like.nbytes)
@@ -294,7 +296,7 @@ class Lowering(ABC):
                 yield place, float(value.ravel()[0])
 
 
-def _labels(graph: Graph) -> dict[bytes, list[str]]:
+def layer_labels(graph: Graph) -> dict[bytes, list[str]]:
     """What linear operators are called in the graph, by the content of their weights, as they are or transposed."""
     found: dict[bytes, list[str]] = {}
     for operator in graph.operators:
