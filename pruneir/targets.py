@@ -39,6 +39,8 @@ TARGETS = {
         Target("x86-avx512", channel_multiple=16, simd_width=16),
         Target("cuda", channel_multiple=8, simd_width=32),
         Target("cuda-sm80", channel_multiple=8, simd_width=32),
+        Target("cuda-sm86", channel_multiple=8, simd_width=32),
+        Target("cuda-sm89", channel_multiple=8, simd_width=32),
         Target("cuda-sm90", channel_multiple=8, simd_width=32),
     )
 }

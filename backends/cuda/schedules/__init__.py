@@ -1,0 +1,1 @@
+"""Schedules: loops of a function bound to blocks and threads."""
