@@ -1,0 +1,50 @@
+"""The C of a dense convolution: the template runtime/conv.h with the sizes of one layer."""
+
+from __future__ import annotations
+
+from pruneir.backends.x86.template import instance
+from pruneir.backends.x86.tiling import Geometry, Grid, Part, Tiling
+
+
+def conv_source(name: str, geometry: Geometry, tiling: Tiling, finish: str) -> str:
+    """A kernel `name`.
+
+    tiling  of this geometry
+    finish  C of `<name>_finish`, through which every vector of sums passes; empty: stored as it is
+    """
+    flat = geometry.flat()
+    cut = {
+        "GROUPS": tiling.groups,
+        "PLACE(n, h, w)": _place(flat),
+        "NV": tiling.vectors,
+        "PARTS": ", ".join(_initializer(part) for part in tiling.parts),
+        "SIZES": hex(_points(tiling.parts)),
+        "TILES": tiling.tiles,
+        "IMAGES": tiling.images,
+        "GROUP": tiling.group,
+        "BLOCK": tiling.block,
+        "STEP": tiling.step,
+        "WIDE": int(tiling.wide),
+    }
+    return instance("conv.h", name, finish, {**flat.macros(), **cut})
+
+
+def _place(geometry: Geometry) -> str:
+    """Where a point lies in the output, as a C expression in n, h and w."""
+    grid = geometry.grid or Grid(geometry.oh, geometry.ow, 0, 0, 1, 1)
+    row, column = f"(h) * {grid.down} + {grid.row}", f"(w) * {grid.right} + {grid.column}"
+    return f"((((long)(n) * {grid.height} + {row}) * {grid.width}) + {column})"
+
+
+def _initializer(part: Part) -> str:
+    size, larger, _ = part.sizes
+    return f"{{{part.row}, {part.column}, {part.down:d}, {part.lines}, {part.tiles}, {size}, {larger}}}"
+
+
+def _points(parts: tuple[Part, ...]) -> int:
+    """A bit for each number of points that a tile has."""
+    bits = 0
+    for part in parts:
+        size, larger, smaller = part.sizes
+        bits |= (larger > 0) << size + 1 | (smaller > 0) << size
+    return bits

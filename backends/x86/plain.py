@@ -1,0 +1,93 @@
+"""Kernels that go through numbers once: elementwise operators on their own, transposes, copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+
+from pruneir.backends.x86.expressions import Place
+from pruneir.backends.x86.template import instance
+
+_ITEMS = 64
+"""Shares to cut such work into."""
+_BAND = 8
+"""Rows that a transpose writes at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Elementwise operators on their own: runtime/elementwise.h. Pointers: x, y, operands of the epilogue."""
+
+    place: Place
+    scratch: int = 0
+
+    @property
+    def points(self) -> int:
+        """Runs of channels."""
+        return prod(self.place.shape) // max(1, self.place.channels)
+
+    @property
+    def items(self) -> int:
+        """Independent shares of the work."""
+        return min(_ITEMS, self.points)
+
+    def source(self, name: str, finish: str) -> str:
+        """Its C; see `instance`."""
+        macros = {"POINTS": self.points, "OC": self.place.channels, "ITEMS": self.items}
+        return instance("elementwise.h", name, finish, macros)
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """Rows and columns of each sample swapped: runtime/transpose.h. Pointers: x, y."""
+
+    samples: int
+    rows: int
+    columns: int
+    scratch: int = 0
+
+    @property
+    def items(self) -> int:
+        """Independent shares of the work: bands of rows of the result."""
+        return self.samples * ceil(self.columns / _BAND)
+
+    def source(self, name: str, finish: str = "") -> str:
+        """Its C; see `instance`."""
+        macros = {"SAMPLES": self.samples, "ROWS": self.rows, "COLUMNS": self.columns, "BAND": _BAND}
+        return instance("transpose.h", name, finish, macros)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Runs of numbers from one place to another: runtime/copy.h. Pointers: x, y.
+
+    rows, width        how many runs, and how long they are
+    step, start        how far they lie apart in x, and where the first begins
+    to_step, to_start  likewise in y
+    """
+
+    rows: int
+    width: int
+    step: int = 0
+    start: int = 0
+    to_step: int = 0
+    to_start: int = 0
+    scratch: int = 0
+
+    @property
+    def items(self) -> int:
+        """Independent shares of the work."""
+        return min(_ITEMS, self.rows)
+
+    def source(self, name: str, finish: str = "") -> str:
+        """Its C; see `instance`."""
+        macros = {
+            "ROWS": self.rows,
+            "WIDTH": self.width,
+            "FROM": self.step,
+            "TO": self.to_step,
+            "X0": self.start,
+            "Y0": self.to_start,
+            "ITEMS": self.items,
+        }
+        return instance("copy.h", name, finish, macros)
