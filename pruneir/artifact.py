@@ -180,6 +180,9 @@ class Profile:
     arena_lower_bound   bytes that no arrangement of the arena can go below
     layers              the steps, in order
     machine             what it ran on, in words: `QEMU mps2-an386`
+    least_ms            the shortest of the runs, where `ms` is their median
+    threads             that it ran on
+    peak_gflops         10⁹ floating-point operations a second that these can do at most
     """
 
     macs: int
@@ -190,6 +193,9 @@ class Profile:
     ram: Ram | None = None
     arena_lower_bound: int | None = None
     machine: str = ""
+    least_ms: float | None = None
+    threads: int | None = None
+    peak_gflops: float | None = None
 
     @property
     def unit(self) -> Unit:

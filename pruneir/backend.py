@@ -37,6 +37,7 @@ class Backend(ABC):
     name     that of its entry point, and what an artifact's manifest calls it
     targets  names of the machines that it compiles for
     static   whether it takes no symbolic size; a symbolic batch is then 1
+    clocked  what `predict_ms` counts on, such as `one core at 3 GHz`; empty where it predicts nothing
 
     Importing a backend's module must be cheap: what it builds with is imported when it compiles.
     """
@@ -44,11 +45,24 @@ class Backend(ABC):
     name: ClassVar[str]
     targets: ClassVar[tuple[str, ...]]
     static: ClassVar[bool] = True
+    clocked: ClassVar[str] = ""
 
     def predict(self, graph: Graph, target: Target) -> Footprint:
         """The memory that the network will need, without compiling it. By default, nothing is known."""
         del graph, target
         return Footprint()
+
+    def predict_ms(self, graph: Graph, target: Target) -> float | None:
+        """Milliseconds of one run of one sample on one core, without compiling; by default, nothing is known.
+
+        graph  as for `compile`; a symbolic batch counts as 1
+
+        It is good for comparing networks for one machine, such as one before and after a cut. How long a run takes on
+        the machine at hand, only a measurement tells. It must be cheap: no tool is run, no weight is packed.
+        PruneirError, in one line, for a network that cannot be predicted.
+        """
+        del graph, target
+        return None
 
     @abstractmethod
     def compile(self, graph: Graph, target: Target, folder: Path, *, progress: Progress) -> Artifact:

@@ -1,4 +1,4 @@
-"""`pruneir bench`: what a network takes on a machine, and whether it computes there what it should."""
+"""`pruneir bench`: what a network takes on a machine, whether it computes there what it should, and how fast."""
 
 # ruff: noqa: PLC0415 - what is slow to import waits until the verb runs
 from __future__ import annotations
@@ -33,7 +33,10 @@ def bench(
     ] = None,
     *,
     target: options.Target = None,
-    against: Annotated[Against, typer.Option(help="Whose outputs are expected.")] = Against.onnxruntime,
+    against: Annotated[
+        Against, typer.Option(help="Whose outputs are expected, and whose time is held beside ours.")
+    ] = Against.onnxruntime,
+    threads: options.Threads = None,
     reference: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="The network that an artifact folder was made of; repeatable, in order."),
@@ -51,7 +54,7 @@ def bench(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> int:
-    """Run a network, or two, on a machine: instructions, memory, output error; exit with 1 if that is too large."""
+    """Run a network, or two: instructions or time, memory, output error; exit with 1 if that is too large."""
     from pruneir.api import require_data
     from pruneir.cli.console import progress
     from pruneir.data import Scaling
@@ -67,6 +70,7 @@ def bench(
             [first] if second is None else [first, second],
             target,
             options=options.settings(setting),
+            threads=threads,
             references=reference or (),
             compare=against is Against.onnxruntime,
             inputs=Inputs(data, Scaling(scale, means, deviations), samples, seed or 0),

@@ -39,6 +39,11 @@ def compile(
     samples: Annotated[int, typer.Option(min=1, metavar="N", help="How many of them.")] = 4,
     seed: options.Seed = None,
     input_shape: options.InputShape = None,
+    threads: options.Threads = None,
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="TRIPLE", help="Write an archive for another machine, such as aarch64-linux-gnu."),
+    ] = None,
     setting: options.Setting = None,
     no_fold: options.NoFold = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is there.")] = False,
@@ -57,6 +62,8 @@ def compile(
         raise PruneirError("compile needs a machine to compile for; give --target, such as --target cortex-m4")
     if inputs is not None and not run:
         raise PruneirError("--inputs says what to run it on; give --run too, or leave it out")
+    given = {"threads": threads, "host": host}
+    settings = {**options.settings(setting), **{name: value for name, value in given.items() if value is not None}}
     folder = output or model.with_name(f"{model.name.removesuffix('.onnx')}.{target}")
     shapes = options.input_shapes(input_shape)
     with progress(quiet) as report:
@@ -68,7 +75,7 @@ def compile(
             fold=not no_fold,
             flash=flash,
             ram=ram,
-            options=options.settings(setting),
+            options=settings,
             force=force,
             warn=lambda text: None if quiet else _warn(text),
             progress=report,

@@ -33,9 +33,14 @@ class Finding:
 
 _PROGRAMS = (
     ("arm-none-eabi-gcc", "Cortex-M targets", "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi"),
-    ("make", "Cortex-M targets", "apt-get install make"),
+    ("make", "Cortex-M and x86 targets", "apt-get install make"),
     ("qemu-system-arm", "running Cortex-M code", "apt-get install qemu-system-arm"),
-    ("gcc", "x86 targets", "apt-get install gcc"),
+    ("cc", "x86 targets", "apt-get install gcc libc6-dev"),
+    (
+        "aarch64-linux-gnu-gcc",
+        "x86 targets with --host aarch64-linux-gnu",
+        "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    ),
     ("dot", "drawings of explain --svg", "apt-get install graphviz"),
 )
 

@@ -50,6 +50,10 @@ Setting = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="An option of the target's backend; repeatable."),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads that run it, on x86; default: as many as there are cores."),
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of the random inputs, where there are no data.")]
 
 

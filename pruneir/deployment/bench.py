@@ -1,19 +1,22 @@
-"""What a network takes on a machine, and how far its outputs are from ONNX Runtime's."""
+"""What a network takes on a machine, how far its outputs are from ONNX Runtime's, and how long that takes."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from pruneir.artifact import Artifact, Footprint, LayerProfile, Profile
 from pruneir.backend import Progress, load_artifact
+from pruneir.deployment.against import contests, on_threads
 from pruneir.deployment.compiling import Compiler, sizes_document
 from pruneir.deployment.inputs import Inputs, interface
 from pruneir.deployment.parity import Parity, parity
+from pruneir.deployment.race import Contest
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.prepare import Sizes, opened
@@ -30,6 +33,7 @@ class Measured:
     source  path of the network or the artifact
     parity  None where there is no network to compare with
     warnings  what one should know of the inputs
+    contest  None where its time was not held against ONNX Runtime's
     """
 
     source: str
@@ -37,6 +41,7 @@ class Measured:
     profile: Profile
     parity: Parity | None
     warnings: tuple[str, ...] = ()
+    contest: Contest | None = None
 
     @property
     def ok(self) -> bool:
@@ -67,8 +72,10 @@ class Measured:
             "max_abs_error": max_abs,
             "max_relative_error": relative,
             "parity": found.document() if found else None,
-            "layers": [asdict(layer) for layer in profile.layers],
+            "layers": [_layer(layer, profile) for layer in profile.layers],
             "warnings": list(self.warnings),
+            **_times(profile),
+            **(self.contest.document() if self.contest else {}),
         }
 
 
@@ -98,11 +105,22 @@ class Bench:
         """What the figures are not; empty where they are times."""
         return NOTE if self.last.profile.unit == "instructions" else ""
 
+    @property
+    def against_original(self) -> Contest | None:
+        """The last network by us, against the first in ONNX Runtime; None where that was not measured."""
+        first, last = self.measured[0].contest, self.last.contest
+        if len(self.measured) == 1 or first is None or last is None:
+            return None
+        return replace(last, theirs=first.theirs, settings=first.settings)
+
     def document(self) -> dict[str, Any]:
         """All of it as JSON, schema 1: the last network's figures, and the first's under `before`."""
         found = {"schema": SCHEMA, "note": self.note, **self.last.document()}
         if len(self.measured) > 1:
-            found |= {"before": self.measured[0].document(), "ratio": self.ratios()}
+            found["before"] = self.measured[0].document()
+            found["less" if self.last.contest else "ratio"] = self.ratios()
+        if (original := self.against_original) is not None:
+            found["against_original"] = {**original.document(), "speedup": 1 / original.ratio}
         return found
 
     def ratios(self) -> dict[str, float | None]:
@@ -116,6 +134,27 @@ def per_mac(profile: Profile | LayerProfile) -> float | None:
     if profile.taken is None or not profile.macs:
         return None
     return profile.taken / profile.macs * (1 if profile.instructions is not None else 1e6)
+
+
+def gflops(profile: Profile | LayerProfile) -> float | None:
+    """10⁹ floating-point operations a second, two for a multiply-accumulate; None where there are none or no time."""
+    return 2e-6 * profile.macs / profile.ms if profile.ms and profile.macs else None
+
+
+def _layer(layer: LayerProfile, profile: Profile) -> dict[str, Any]:
+    """A layer as JSON; of measured time, also what it comes to."""
+    found = asdict(layer)
+    if layer.ms is not None and profile.ms:
+        found |= {"gflops": gflops(layer), "share": layer.ms / profile.ms}
+    return found
+
+
+def _times(profile: Profile) -> dict[str, Any]:
+    """What is known of a time beyond itself."""
+    if profile.least_ms is None:
+        return {}
+    speeds = {"gflops": gflops(profile), "peak_gflops": profile.peak_gflops}
+    return {"least_ms": profile.least_ms, "threads": profile.threads, **speeds}
 
 
 def _totals(profile: Profile) -> dict[str, float | None]:
@@ -156,6 +195,7 @@ def bench(
     target: str | None = None,
     *,
     options: Mapping[str, Any] | None = None,
+    threads: int | None = None,
     references: Sequence[str | Path] = (),
     compare: bool = True,
     inputs: Inputs = _RANDOM,
@@ -166,31 +206,36 @@ def bench(
     """Measure networks or artifacts, in order.
 
     sources     `.onnx` files, which are compiled for the target, and artifact folders
+    threads     that run them; None: as the artifact says
     references  the networks that the folders were made of, in order; without them their outputs are not compared
-    compare     with ONNX Runtime
+    compare     with ONNX Runtime: the outputs, and where the machine is this one, the time
     inputs      what is fed; the figures are those of the first
     """
     folders = [source for source in sources if Path(source).is_dir()]
     if len(references) > len(folders):
         raise PruneirError(f"--reference {references[len(folders)]}: there is no artifact folder for it to be of")
     made_of = dict(zip(folders, references, strict=False))
-    found = []
-    for index, source in enumerate(sources):
-        told = _part(progress, index / len(sources), 1 / len(sources))
-        if source in folders:
-            artifact = _opened_for(target, source)
-            graph = opened(made_of[source], input_shapes or {}) if source in made_of else None
-            found.append(measured(artifact, str(source), graph, inputs, compare=compare, progress=told))
-            continue
-        if target is None:
-            raise PruneirError(f"{source}: is a network, to be compiled first; give --target")
-        graph = opened(source, input_shapes or {})
-        with tempfile.TemporaryDirectory(prefix="pruneir-") as folder:
-            place = Path(folder) / "artifact"
-            made = Compiler.of(target, options).compile(graph, place, fold=fold, progress=_part(told, 0.0, 0.7))
+    found, entered = [], []
+    share = 0.6 / len(sources)
+    with ExitStack() as stack:
+        for index, source in enumerate(sources):
+            told = _part(progress, index * share, share)
+            if source in folders:
+                artifact = _opened_for(target, source)
+                graph = opened(made_of[source], input_shapes or {}) if source in made_of else None
+            else:
+                if target is None:
+                    raise PruneirError(f"{source}: is a network, to be compiled first; give --target")
+                graph = opened(source, input_shapes or {})
+                place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pruneir-"))) / "artifact"
+                made = Compiler.of(target, options).compile(graph, place, fold=fold, progress=_part(told, 0.0, 0.7))
+                artifact = made.artifact
+            artifact = on_threads(artifact, threads)
             after = _part(told, 0.7, 0.3)
-            found.append(measured(made.artifact, str(source), graph, inputs, compare=compare, progress=after))
-    return Bench(tuple(found))
+            found.append(measured(artifact, str(source), graph, inputs, compare=compare, progress=after))
+            entered.append((artifact, graph if compare else None))
+        held = contests(entered, inputs, _part(progress, 0.6, 0.4))
+    return Bench(tuple(replace(one, contest=contest) for one, contest in zip(found, held, strict=True)))
 
 
 def _opened_for(target: str | None, folder: str | Path) -> Artifact:

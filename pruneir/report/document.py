@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pruneir.cost import Cost
+from pruneir.deployment.prediction import predicted
 from pruneir.errors import Refusal
 from pruneir.pipeline.outcome import Outcome, Record
 from pruneir.pipeline.passes import GroupRow
@@ -28,6 +29,7 @@ def document(
         "input": source,
         "output": output,
         **{name: _change(outcome.before, outcome.after, name) for name in _COSTS},
+        "predicted_ms": _predicted(outcome),
         "counted_at": {name: list(shape) for name, shape in counted_at(outcome.graph).items()},
         "groups": [_group(row) for row in outcome.rows],
         "refusals": [refusal(each) for each in outcome.refusals],
@@ -47,6 +49,15 @@ def refusal(given: Refusal) -> dict[str, Any]:
 
 def _change(before: Cost, after: Cost, name: str) -> dict[str, int]:
     return {"before": getattr(before, name), "after": getattr(after, name)}
+
+
+def _predicted(outcome: Outcome) -> dict[str, float] | None:
+    """Times for the target; null where none are predicted."""
+    found = predicted(outcome)
+    if found is None or found.ms is None:
+        return None
+    before, after = found.ms
+    return {"before": before, "after": after}
 
 
 def _group(row: GroupRow) -> dict[str, Any]:

@@ -27,6 +27,11 @@ def kib(value: float) -> str:
     return f"{value:.0f} B"
 
 
+def milliseconds(value: float) -> str:
+    """Three significant digits: 12.3 ms; in µs where that is little."""
+    return f"{_three(value)} ms" if value >= 0.09995 else f"{_three(1e3 * value)} µs"
+
+
 def ratio(before: float, after: float) -> str:
     """How many times fewer: 3.02×; a dash where that says nothing."""
     return f"{before / after:.2f}×" if before and after else "–"

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pruneir.artifact import DEFAULT, LayerProfile, Profile
-from pruneir.deployment.bench import Bench, Measured, per_mac
+from pruneir.deployment.bench import Bench, Measured, gflops, per_mac
 from pruneir.deployment.parity import TOLERANCE
+from pruneir.deployment.race import Contest, Times
 from pruneir.report import numbers
 from pruneir.report.columns import aligned, cropped, plain
 from pruneir.report.sums import per_name, sums, taken
@@ -50,17 +51,25 @@ def headline(found: Bench) -> Text:
 
 def layers(profile: Profile, *, verbose: bool = False, width: int = 80) -> Table:
     """One line a step; kernels beside them if there is room, or below them if they are asked for."""
-    heads = ["kernel", "schedule", "MACs", profile.unit, per_name(profile), "share"]
+    heads = ["kernel", "schedule", "MACs", profile.unit, *_speed_names(profile), "share"]
     rows = [
-        [layer.kernel, layer.schedule, _macs(layer), taken(layer.taken), _ratio(layer), _share(layer, profile)]
+        [
+            layer.kernel,
+            layer.schedule,
+            _macs(layer),
+            taken(layer.taken),
+            *_speeds(layer, profile),
+            _share(layer, profile),
+        ]
         for layer in profile.layers
     ]
+    figures = len(heads) - 2
     names = [layer.name for layer in profile.layers]
     if _room(heads, rows, width) < min(max(map(len, names), default=0), _WHOLE):
         heads, rows, kernels = heads[1:], [row[1:] for row in rows], [row[0] for row in rows]
         names = [f"{name}\n{kernel}" for name, kernel in zip(names, kernels, strict=True)] if verbose else names
     slow = [layer.schedule == DEFAULT for layer in profile.layers]
-    return _named_rows(names, heads, rows, slow, left=len(heads) - 4, width=width)
+    return _named_rows(names, heads, rows, slow, left=len(heads) - figures, width=width)
 
 
 def side_by_side(before: Profile, after: Profile, *, width: int = 80) -> Table:
@@ -69,10 +78,10 @@ def side_by_side(before: Profile, after: Profile, *, width: int = 80) -> Table:
     columns = [
         aligned([(_macs(was), _macs(now)) for was, now in pairs]),
         aligned([(_taken_by(was), _taken_by(now)) for was, now in pairs]),
-        [_ratio(now) for _, now in pairs],
+        *([*column] for column in zip(*(_speeds(now, after) for _, now in pairs), strict=True)),
         [_less(was, now) for was, now in pairs],
     ]
-    heads = ["MACs", before.unit, per_name(after), "less"]
+    heads = ["MACs", before.unit, *_speed_names(after), "less"]
     shown = [layer for was, now in pairs if (layer := now or was)]
     slow = [now is not None and now.schedule == DEFAULT for _, now in pairs]
     return _named_rows(
@@ -108,8 +117,15 @@ def _room(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> in
 
 
 def _verdicts(found: Bench) -> Group:
-    """Whether the outputs are right, which layers have no schedule of their own, and what the figures are not."""
+    """Whether the outputs are right, how the times compare, which layers have no schedule, what the figures are not."""
     lines = [_verdict(each) for each in found.measured]
+    lines += [_contest(_name(each), each.contest) for each in found.measured if each.contest is not None]
+    if (original := found.against_original) is not None:
+        lines.append(_contest(f"{_name(found.last)} against {_name(found.measured[0])} in ONNX Runtime", original))
+    if found.last.contest is not None:
+        lines.append(Text(f"{found.last.contest.settings}; medians of {_rounds(found.last.contest)}", style="dim"))
+    if not all(each.contest.steady for each in found.measured if each.contest is not None):
+        lines.append(Text("the times spread widely, something keeps the machine busy; repeat it", style="yellow"))
     slow = [layer for layer in found.last.profile.layers if layer.schedule == DEFAULT]
     if slow:
         share = sum(layer.taken or 0 for layer in slow) / (found.last.profile.taken or 1)
@@ -142,6 +158,25 @@ def _verdict(measured: Measured) -> Text:
     return line
 
 
+def _contest(name: str, contest: Contest) -> Text:
+    line = Text(f"{name}  ", style="bold", overflow="fold")
+    slower = contest.ratio > 1
+    word = f"{contest.ratio:.2f}× the time" if slower else f"{1 / contest.ratio:.2f}× as fast"
+    line.append(f"{word} (ratio {contest.ratio:.3f})", style="yellow" if slower else "green")
+    line.append(f"  {_ms(contest.ours)}, ONNX Runtime {_ms(contest.theirs)}", style="dim")
+    return line
+
+
+def _ms(times: Times) -> str:
+    """A median, its quartiles, and the least."""
+    low, high = times.quartiles
+    return f"{taken(times.median)} ms ({taken(low)}–{taken(high)}, least {taken(times.least)})"
+
+
+def _rounds(contest: Contest) -> str:
+    return f"{numbers.plural(len(contest.ours.ms), 'round')} in turns, quartiles behind"
+
+
 def _name(measured: Measured) -> str:
     return Path(measured.source).name
 
@@ -171,6 +206,19 @@ def _taken_by(layer: LayerProfile | None) -> str:
 def _ratio(layer: LayerProfile | None) -> str:
     found = per_mac(layer) if layer else None
     return "" if found is None else f"{found:#.3g}"
+
+
+def _speed_names(profile: Profile) -> list[str]:
+    """What work by time is called."""
+    return [per_name(profile)] if profile.peak_gflops is None else ["GFLOP/s", "of peak"]
+
+
+def _speeds(layer: LayerProfile | None, profile: Profile) -> list[str]:
+    """Work by time: of a machine whose peak is known, also the share of that."""
+    if profile.peak_gflops is None:
+        return [_ratio(layer)]
+    speed = gflops(layer) if layer else None
+    return ["", ""] if speed is None else [f"{speed:.1f}", numbers.percent(speed / profile.peak_gflops, 0)]
 
 
 def _less(was: LayerProfile | None, now: LayerProfile | None) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pruneir.artifact import Flash, Profile, Ram
-from pruneir.deployment.bench import per_mac
+from pruneir.deployment.bench import gflops, per_mac
 from pruneir.report import numbers
 from pruneir.report.columns import plain
 
@@ -70,14 +70,30 @@ def _ram(read: Callable[[Ram], float | None]) -> Callable[[Profile], float | Non
     return lambda profile: None if profile.ram is None else read(profile.ram)
 
 
+def _per_mac(profile: Profile) -> float | None:
+    return per_mac(profile) if profile.peak_gflops is None else None
+
+
+def _speed(profile: Profile) -> float | None:
+    return gflops(profile) if profile.peak_gflops is not None else None
+
+
+def _share_of_peak(profile: Profile) -> float | None:
+    speed = _speed(profile)
+    return None if speed is None or not profile.peak_gflops else speed / profile.peak_gflops
+
+
 def _named(name: str) -> Callable[[Profile], str]:
     return lambda profile: name
 
 
 _LINES = (
     _Line(lambda profile: profile.unit, lambda p: p.taken, lambda value: taken(value, exact=True), "bold"),
+    _Line(_named("  least"), lambda p: p.least_ms, lambda value: taken(value, exact=True)),
     _Line(_named("MACs"), lambda p: p.macs, lambda value: f"{value:,.0f}"),
-    _Line(per_name, per_mac, lambda value: f"{value:#.3g}", "bold"),
+    _Line(per_name, _per_mac, lambda value: f"{value:#.3g}", "bold"),
+    _Line(_named("GFLOP/s"), _speed, lambda value: f"{value:.1f}", "bold"),
+    _Line(_named("  of the peak"), _share_of_peak, numbers.percent),
     _Line(_named("flash"), _flash(lambda flash: flash.total), numbers.kib, "bold"),
     _Line(_named("  text"), _flash(lambda flash: flash.text), numbers.kib),
     _Line(_named("  rodata"), _flash(lambda flash: flash.rodata), numbers.kib),

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pruneir.deployment.prediction import Prediction, predicted
 from pruneir.errors import Refusal
 from pruneir.pipeline.outcome import Outcome, Record
 from pruneir.pipeline.passes import GroupRow
@@ -40,7 +41,10 @@ def table(outcome: Outcome, accuracy: Accuracy | None = None, *, verbose: bool =
         parts += [members(outcome.rows)] if verbose else []
     if outcome.refusals:
         parts.append(refusals(outcome.refusals, None if verbose else _SHOWN))
-    sums: list[RenderableType] = [_sums(outcome, accuracy)]
+    prediction = predicted(outcome)
+    sums: list[RenderableType] = [_sums(outcome, accuracy, prediction)]
+    if prediction is not None and prediction.why:
+        sums.append(Text(f"no time predicted: {prediction.why}", style="dim", overflow="fold"))
     if is_open(outcome.graph):
         sums.append(Text(sentence(counted_at(outcome.graph)), style="dim", overflow="fold"))
     parts.append(Group(*sums))
@@ -141,7 +145,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _sums(outcome: Outcome, accuracy: Accuracy | None) -> Table:
+def _sums(outcome: Outcome, accuracy: Accuracy | None, prediction: Prediction | None) -> Table:
     """The whole network before and after."""
     before, after = outcome.before, outcome.after
     costs = [
@@ -156,6 +160,16 @@ def _sums(outcome: Outcome, accuracy: Accuracy | None) -> Table:
     for name, was, now, written, less in costs:
         times = f"{numbers.ratio(was, now)} {less}" if was > now else ""
         shown.add_row(Text(name, style="dim"), written(was), Text("→", style="dim"), Text(written(now), "bold"), times)
+    if prediction is not None and prediction.ms is not None:
+        first, last = prediction.ms
+        times = f"{numbers.ratio(first, last)}  " if first > last else ""
+        shown.add_row(
+            Text("predicted time", style="dim"),
+            numbers.milliseconds(first),
+            Text("→", style="dim"),
+            Text(numbers.milliseconds(last), "bold"),
+            Text.assemble(times, (f"({prediction.on})", "dim")),
+        )
     if accuracy:
         shown.add_row(
             Text("accuracy", style="dim"),
