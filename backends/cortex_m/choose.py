@@ -4,6 +4,9 @@ The instructions of a micro-kernel are known when it is written, so that tiles a
 
     tiles · (micro-kernel + what calling it costs) + sums · what an epilogue costs
 
+Where a micro-kernel writes the epilogue itself, and loops over its tiles, these cost less; it does so for tiles that
+divide the filters and points.
+
 Tiles that reach beyond the last filter or point compute sums that nobody reads, and may read inputs beyond the last;
 where these may lie beyond the end of a caller's array, only tiles that fit are taken.
 """
@@ -11,13 +14,14 @@ where these may lie beyond the end of a caller's array, only tiles that fit are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
 from pruneir.backends.cortex_m.schedule import Tile
 
-_CALL, _EPILOGUE = 24, 7
-"""Instructions around a call of a micro-kernel, and for each of its sums."""
+_CALL, _EPILOGUE, _LOOP = 24, 7, 7
+"""Instructions around a call of a micro-kernel, for each of its sums in C, and around a tile in a loop of its own."""
 _MOST = 28
 """Sums of a tile at most."""
 Write = Callable[[str, Nest], Written]
@@ -43,10 +47,20 @@ def _whole(count: int) -> int:
 
 
 def _cost(nest: Nest, tile: Tile, filters: int, points: int, write: Write) -> int | None:
+    """What all tiles take, with the epilogue in C where the micro-kernel cannot write it. None if it cannot be."""
+    divides = not filters % tile.filters and not points % tile.points
+    one = replace(nest, filters=tile.filters, points=tile.points, steps=())
+    tiles = -(-filters // tile.filters) * -(-points // tile.points)
+    if divides and nest.finish is not None:
+        with suppress(TooLarge):
+            written: Written = write("", one)
+            a_tile: int = written.instructions - written.around + _LOOP if nest.steps else written.instructions + _CALL
+            return tiles * a_tile
+    if not nest.reduction:
+        return None
     try:
-        written: Written = write("", replace(nest, filters=tile.filters, points=tile.points))
+        sums: Written = write("", replace(one, finish=None))
     except TooLarge:
         return None
-    tiles = -(-filters // tile.filters) * -(-points // tile.points)
-    calls: int = tiles * (written.instructions + _CALL)
-    return calls + filters * points * _EPILOGUE
+    in_c: int = tiles * (sums.instructions + _CALL) + filters * points * _EPILOGUE
+    return in_c

@@ -1,29 +1,32 @@
-"""From a graph to a program: every step a bare C function, reductions on register tiles.
+"""From a graph to a program: every step a bare C function, reductions and loops over elements in micro-kernels.
 
-Graph ──importing──▶ Relax ──schedule, nests, bare──▶ C and assembly ──walk──▶ Program
+Graph ──importing──▶ Relax ──schedule, sliding, nests, bare──▶ C and assembly ──walk──▶ Program
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import prod
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import tvm
-from tvm import tirx
+from tvm import relax, tirx
 
 from pruneir.backends.cortex_m import choose
 from pruneir.backends.cortex_m.assembly import fpv4, mve
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge
 from pruneir.backends.cortex_m.cpus import Cpu
+from pruneir.backends.cortex_m.epilogue import Numbers
 from pruneir.backends.cortex_m.nests import Nests, Packing
 from pruneir.backends.cortex_m.schedule import Reduction, Tile, reduction_of, tiled
+from pruneir.backends.cortex_m.sliding import once, slid
 from pruneir.backends.lowering import bare
 from pruneir.backends.lowering.default import inlined
 from pruneir.backends.lowering.importing import fused
 from pruneir.backends.lowering.order import order as ordered
 from pruneir.backends.lowering.program import Program
-from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering
+from pruneir.backends.lowering.visit import stores
+from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering, in_place
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 
@@ -36,6 +39,21 @@ def lowered(graph: Graph, cpu: Cpu) -> Program:
     return ordered(program)
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A function as plain loops, and with micro-kernels called.
+
+    tile     of its reduction, where that is computed by tiles, and how its weights are packed
+    inplace  parameters that the output may be written in place of, because they are padded before
+    """
+
+    flat: tirx.PrimFunc
+    body: tirx.PrimFunc
+    tile: Tile | None = None
+    packing: Packing | None = None
+    inplace: tuple[int, ...] = ()
+
+
 @dataclass(slots=True)
 class _Lowering(Lowering):
     cpu: Cpu = field(kw_only=True)
@@ -45,46 +63,80 @@ class _Lowering(Lowering):
     @property
     def write(self) -> choose.Write:
         """What writes micro-kernels for this processor."""
-        return mve.write if self.cpu.mve else fpv4.write
+        return mve.write if self.cpu.mve else partial(fpv4.write, extremes=self.cpu.extremes)
 
     def function(self, name: str, function: tirx.PrimFunc, constants: list[int], exact: bool) -> Lowered:
         unknown = sorted({str(buffer.dtype) for buffer in function.params} - C_TYPES.keys())
         if unknown:
             raise PruneirError(f"{name}: tensors of {', '.join(unknown)} are not compiled; give the network in float32")
+        numbers = self._numbers_of(name, function)
         reduction = reduction_of(function, constants) if self.cpu.fpu else None
-        made = self._tiled(function, reduction, exact and not reduction.padded) if reduction is not None else None
-        body, packing, schedule = made or (bare.lowered(inlined(function), self.target), None, "default")
-        lowered: Lowered = self.plain(
+        made = None
+        if reduction is not None:
+            made = self._tiled(function, reduction, exact and not reduction.padded, numbers)
+        made = made or self._default(function, numbers)
+        lowered = self.plain(
             name,
-            body,
+            made.body,
             constants,
-            packing=packing,
-            weights=reduction.weights if packing is not None and reduction is not None else -1,
-            macs=prod(reduction.loops) * reduction.terms if reduction is not None else 0,
-            schedule=schedule,
+            packing=made.packing,
+            weights=reduction.weights if made.packing is not None and reduction is not None else -1,
+            macs=reduction.macs if reduction is not None else 0,
+            schedule=f"tile {made.tile}" if made.tile is not None else "default",
         )
-        return lowered
+        alike = in_place(made.flat, constants) if len(made.flat.params) > 1 else ()
+        inplace = {*made.inplace, *alike} - {*constants}
+        found: Lowered = replace(
+            lowered, pointers=_written(made.flat, lowered.pointers), inplace=tuple(sorted(inplace))
+        )
+        return found
 
-    def _tiled(self, function: tirx.PrimFunc, reduction: Reduction, exact: bool) -> tuple[Any, Packing, str] | None:
+    def _default(self, function: tirx.PrimFunc, numbers: Numbers) -> _Made:
+        """The function by the default schedule, its loops over elements by micro-kernels."""
+        flat = bare.lowered(inlined(function), self.target)
+        if not self.cpu.fpu:
+            return _Made(flat, flat)
+        return _Made(flat, _with(flat, Nests(self._kernel, numbers, write=self.write).body(flat)))
+
+    def _tiled(self, function: tirx.PrimFunc, reduction: Reduction, exact: bool, numbers: Numbers) -> _Made | None:
         """The function on register tiles; None where no tile can be written for it."""
         try:
             filters, points = reduction.count
-            probe = Tile(min(filters, 2), min(points, 2))
-            _, one = self._nested(function, reduction, probe, lambda nest: "none")
-            tile = choose.best(one.nest, filters, points, self.write, exact=exact)
+            probe = Nests(lambda nest: "none", numbers, Tile(_least_factor(filters), _least_factor(points)))
+            self._nested(function, reduction, probe)
+            assert probe.found is not None
+            tile = choose.best(probe.found.nest, filters, points, self.write, exact=exact)
             if tile is None:
                 return None
-            body, found = self._nested(function, reduction, tile, self._kernel)
+            return self._nested(function, reduction, Nests(self._kernel, numbers, tile, self.write))
         except (ValueError, TooLarge, RuntimeError):  # TVM's schedules refuse by RuntimeError
             return None
-        return body, found.packing, f"tile {tile}"
 
-    def _nested(self, function: tirx.PrimFunc, reduction: Reduction, tile: Tile, name: Any) -> tuple[Any, Any]:
-        flat = bare.lowered(tiled(function, reduction, tile), self.target)
-        nests = Nests(tile, name)
+    def _nested(self, function: tirx.PrimFunc, reduction: Reduction, nests: Nests) -> _Made:
+        assert nests.tile is not None
+        flat = bare.lowered(tiled(function, reduction, nests.tile), self.target)
+        sliding = slid(flat) if reduction.padded and reduction.filters is not None else None
+        flat = sliding or flat
         body = nests.body(flat)
         assert nests.found is not None
-        return tirx.PrimFunc(flat.params, body, None, flat.attrs), nests.found
+        ahead = sliding is not None or reduction.apart
+        inplace = tuple(place for place in range(len(flat.params) - 1) if ahead and once(flat, place))
+        return _Made(flat, _with(flat, body), nests.tile, nests.found.packing, inplace)
+
+    def _numbers_of(self, name: str, function: tirx.PrimFunc) -> dict[str, float]:
+        """Constants of one element that a function gets in all of its calls."""
+        bindings = [binding.value for block in self.module["main"].body.blocks for binding in block.bindings]
+        calls = [
+            list(call.args[1].fields)
+            for call in bindings
+            if isinstance(call, relax.Call) and call.op.name == "relax.call_tir" and call.args[0].name_hint == name
+        ]
+        found = {}
+        for parameter, values in zip(function.params, zip(*calls, strict=True), strict=False):
+            first, *others = {_number(value) for value in values}
+            if first is not None and not others:
+                found[parameter.name] = first
+        return found
 
     def _kernel(self, nest: Nest) -> str:
         """The micro-kernel of a nest, written once."""
@@ -105,3 +157,30 @@ class _Lowering(Lowering):
         if self.texts:
             found["tiles.S"] = "\n".join(["    .syntax unified", "    .thumb", "    .text", "", *self.texts])
         return found
+
+
+def _written(function: tirx.PrimFunc, pointers: tuple[tuple[str, bool], ...]) -> tuple[tuple[str, bool], ...]:
+    """The pointers, const only where the function does not store, be it by a micro-kernel, which C does not show."""
+    names = {store.buffer.name for store in stores(function.body)}
+    names |= {name.rpartition("_")[0] for name in names}
+    of_parameters = zip(function.params, pointers, strict=False)
+    found = [(ctype, const and buffer.name not in names) for buffer, (ctype, const) in of_parameters]
+    return (*found, *pointers[len(found) :])
+
+
+def _with(function: tirx.PrimFunc, body: Any) -> tirx.PrimFunc:
+    """The function with another body."""
+    return tirx.PrimFunc(function.params, body, None, function.attrs)
+
+
+def _least_factor(count: int) -> int:
+    """The least factor above one."""
+    return next((n for n in range(2, count) if count % n == 0), count)
+
+
+def _number(value: Any) -> float | None:
+    """The number that a constant of one element is."""
+    if type(value).__name__ not in ("GenericConst", "Constant"):
+        return None
+    array = (value.value if hasattr(value, "value") else value.data).numpy()
+    return float(array.ravel()[0]) if array.size == 1 and array.dtype.name == "float32" else None

@@ -1,9 +1,9 @@
 """Schedules: where the register tile of a reduction lies in its loops, and what is computed beside it.
 
 A fused function is  pad? → reduction → epilogue.  The epilogue's loops are tiled, filters × points; the reduction is
-computed tile by tile in front of the epilogue of the same tile, and its loop nest marked, to become one call of a
-micro-kernel (`nests`). Padding is written for as much as a row of tiles reads, or for a channel where channels do not
-mix.
+computed tile by tile in front of the epilogue of the same tile, and its loop nest marked, to become a call of a
+micro-kernel (`nests`), which takes in the epilogue and the loops over tiles where it can. Padding is written for as
+much as a row of tiles reads, or for a channel where channels do not mix.
 
     for rows: pad; for filters / F, points / P: [nest F × P]; epilogue F × P
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from tvm import s_tir, tirx
@@ -36,13 +37,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """The one reduction of a fused function, a sum of products of data and constant weights.
+    """The one reduction of a fused function: a sum of data, or of their products with constant weights.
 
     index     its place among the function's blocks
     loops     lengths of its spatial loops; `filters` and `points` are places among them, None where there is none
     terms     lengths of its reduction loops, with the stride of the data in elements, innermost last
     padded    whether the data are padded first
-    weights   place of the weights among the parameters
+    weights   place of the weights among the parameters; None where what is summed is not weighted
     """
 
     index: int
@@ -51,13 +52,23 @@ class Reduction:
     points: int | None
     terms: int
     padded: bool
-    weights: int
+    weights: int | None
 
     @property
     def count(self) -> tuple[int, int]:
         """How many filters and points there are."""
         filters = self.loops[self.filters] if self.filters is not None else 1
         return filters, self.loops[self.points] if self.points is not None else 1
+
+    @property
+    def macs(self) -> int:
+        """Products of data and weights."""
+        return prod(self.loops) * self.terms if self.weights is not None else 0
+
+    @property
+    def apart(self) -> bool:
+        """Whether an image is padded as a whole, and then nothing but its own output is computed."""
+        return self.padded and self.filters is None and not _is_one_row(self) and len(self.loops) > 3
 
 
 def reduction_of(function: tirx.PrimFunc, constants: Collection[int]) -> Reduction | None:
@@ -72,16 +83,16 @@ def reduction_of(function: tirx.PrimFunc, constants: Collection[int]) -> Reducti
     block = schedule.get(blocks[sums[0]])
     spatial = [iv for iv in block.iter_vars if int(iv.iter_type) != REDUCE]
     reduced = [iv for iv in block.iter_vars if int(iv.iter_type) == REDUCE]
-    loads = _product(block)
+    loads = _summed(block)
     if loads is None:
         return None
     names = {buffer.name: place for place, buffer in enumerate(function.params)}
-    places = [names.get(load.source.name) for load in loads]
-    if (places[0] in constants) == (places[1] in constants):
+    weighing = [load for load in loads if names.get(load.source.name) in constants]
+    if len(weighing) != len(loads) - 1:
         return None
-    weight, data = loads if places[0] in constants else loads[::-1]
     variables = [iv.var for iv in (*spatial, *reduced)]
-    in_weight, in_data = _strides(weight, variables), _strides(data, variables)
+    (in_data,) = (_strides(load, variables) for load in loads if load not in weighing)
+    in_weight = _strides(weighing[0], variables) if weighing else [0] * len(variables)
     if in_weight is None or in_data is None:
         return None
     lengths = [int(iv.dom.extent) for iv in spatial]
@@ -94,8 +105,7 @@ def reduction_of(function: tirx.PrimFunc, constants: Collection[int]) -> Reducti
     terms = 1
     for iv in reduced:
         terms *= int(iv.dom.extent)
-    place = places[0] if places[0] in constants else places[1]
-    assert place is not None
+    place = names[weighing[0].source.name] if weighing else None
     return Reduction(sums[0], tuple(lengths), filters[0] if filters else None, last, terms, padded, place)
 
 
@@ -202,13 +212,12 @@ def _lengths(schedule: Any, block: Any) -> tuple[int, ...]:
     return tuple(int(schedule.get(loop).extent) for loop in schedule.get_loops(block))
 
 
-def _product(block: Any) -> list[Any] | None:
-    """The two loads of  sum ← sum + a · b;  None for another body."""
+def _summed(block: Any) -> list[Any] | None:
+    """The loads of  sum ← sum + a · b  or  sum ← sum + a;  None for another body."""
     value: Any = getattr(block.body, "value", None)
-    product: Any = getattr(value, "b", None)
-    if type(value).__name__ != "Add" or type(product).__name__ != "Mul":
+    if type(value).__name__ != "Add":
         return None
-    loads = [product.a, product.b]
+    loads = [value.b.a, value.b.b] if type(value.b).__name__ == "Mul" else [value.b]
     return loads if all(hasattr(load, "indices") for load in loads) else None
 
 

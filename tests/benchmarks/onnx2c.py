@@ -1,11 +1,13 @@
 """Networks as firmware, by onnx2c and by us: the same graph, compiler, flags, start-up code and counter.
 
-    python tests/benchmarks/onnx2c.py ONNX2C [--targets cortex-m4 cortex-m7] [--networks FILE …] [--default-schedules]
+    python tests/benchmarks/onnx2c.py ONNX2C [--targets cortex-m4 cortex-m7] [--networks FILE …]
+        [--default-schedules]
 
 ONNX2C is the program that https://github.com/kraiskil/onnx2c builds (`git clone --recursive`, protobuf's compiler and
 headers, cmake); none of it is kept here. It gets the graph that our backend gets, at a batch of one with constants and
 BatchNorms folded, and its C stands in the same project in place of our kernels. `--default-schedules` also compares with
-ourselves without register tiles: TVM's schedules as they are. Without ONNX2C only that is compared.
+ourselves without register tiles: TVM's schedules as they are, from C by gcc and by TVM's LLVM. Without ONNX2C only that
+is compared.
 
 Instructions are those of one inference in QEMU; no time. RAM is the arena and static variables; both leave inputs and
 outputs to the caller, and the stack stands beside it. Exit code 1 where outputs differ from ONNX Runtime's, where onnx2c
@@ -15,6 +17,7 @@ takes less than 4 times our instructions, or less RAM, and where nothing could b
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,14 +27,16 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import tvm
 
 from pruneir.artifact import Port
-from pruneir.backends.cortex_m import choose, project, toolchain
+from pruneir.backends.cortex_m import choose, lower, project, toolchain
 from pruneir.backends.cortex_m.cpus import Cpu, cpu
 from pruneir.backends.cortex_m.lower import lowered
 from pruneir.backends.cortex_m.qemu import Firmware
 from pruneir.backends.lowering.arena import place
 from pruneir.backends.lowering.program import Buffer, Call, Kernel, Program
+from pruneir.backends.lowering.walk import Lowering
 from pruneir.cost import cost
 from pruneir.coupling import couple
 from pruneir.deployment.compiling import Compiler
@@ -48,6 +53,7 @@ NETWORKS = (
     "mnist_conv_cntk.onnx",
     "mnist_resnet/mnist_resnet_plain.onnx",
     "mnist_mobilenet_se/mnist_mobilenet_se_s0.onnx",
+    "mnist_vgg/mnist_vgg_s0.onnx",
     "wdcnn/wdcnn_s0.onnx",
     "ppocr_mobile_v2_cls.onnx",
 )
@@ -98,6 +104,28 @@ def untiled(graph: Graph, processor: Cpu) -> Program:
     """Our program, every function on the schedule that TVM gives it."""
     with patch.object(choose, "best", return_value=None):
         return lowered(graph, processor)
+
+
+def untiled_by_llvm(graph: Graph, processor: Cpu) -> Program:
+    """The same as assembly of TVM's LLVM, without what only debuggers and unwinding read."""
+    machine = "thumbv8.1m.main-none-eabihf" if processor.mve else "thumbv7em-none-eabihf"
+    kind = {"kind": "llvm", "mtriple": machine, "mcpu": processor.name, "mfloat-abi": "hard", "opt-level": 3}
+    target = tvm.target.Target(kind)
+
+    def sources(lowering: Lowering) -> dict[str, str]:
+        bodies = [lowering.functions[name].function for name in lowering.functions]
+        module = tvm.IRModule({str(f.attrs["global_symbol"]): f.with_attr("target", target) for f in bodies})
+        module = tvm.tirx.transform.LowerIntrin()(module)
+        text = tvm.get_global_func("target.build.llvm")(module, target).inspect_source("asm")
+        return {"kernels.s": _UNREAD.sub("", text.partition("\t.section\t.debug")[0])}
+
+    with patch.object(lower._Lowering, "sources", sources):
+        return untiled(graph, processor)
+
+
+_UNREAD = re.compile(
+    r"^\t\.(file|loc|cpu|cfi\w*|fnstart|fnend|save|setfp|pad|cantunwind|personality|handlerdata)\b.*\n", re.M
+)
 
 
 @dataclass(frozen=True)
@@ -178,7 +206,7 @@ def main() -> int:
         parser.error(f"{options.onnx2c} is no program")
     peers: dict[str, Writer] = {"onnx2c": Onnx2c(options.onnx2c.resolve())} if options.onnx2c else {}
     if options.default_schedules or not peers:
-        peers["default schedules"] = untiled
+        peers |= {"default schedules": untiled, "default schedules, LLVM": untiled_by_llvm}
     print("| network | processor | MACs | against | instructions (per MAC) | ours (per MAC) | fewer", end="")
     print(" | RAM + stack | ours | flash | ours | max error, ours |\n|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|---|")
     notes, compared = [], 0

@@ -59,6 +59,7 @@ NETWORKS = {
         " y = Relu(f) }"
     ),
     "gate without a convolution": "x[1,6,7,8] -> y { a = GlobalAveragePool(x); h = HardSigmoid(a); y = Mul(x, h) }",
+    "summed over the first axis": "x[9,12] -> y { y = ReduceSum(x, {0}, keepdims=0) }",
     "absolute values": "x[1,3,4] -> y { y = Abs(x) }",
     "rounded to integers": "x[1,9] -> y { i = Cast(x, to=7); f = Cast(i, to=1); y = Add(x, f) }",
     "hard swish": "x[1,3,7,7] -> y { a = Conv(x, w[5,3,3,3], b[5]); y = HardSwish(a) }",

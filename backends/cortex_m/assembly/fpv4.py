@@ -11,62 +11,54 @@ instruction. The sums stay in s0…, the inputs follow them, the weights are beh
 from __future__ import annotations
 
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
-from pruneir.backends.cortex_m.assembly.writer import MOST, Writer
-
-_REGISTERS = 32
-_AT_ONCE = 16
-"""Registers that one `vldm` or `vstm` takes at most."""
+from pruneir.backends.cortex_m.assembly.scalars import AT_ONCE, REGISTERS, Scalars, listed
+from pruneir.backends.cortex_m.assembly.writer import MOST
 
 
-def write(name: str, nest: Nest) -> Written:
-    """The micro-kernel of a nest. TooLarge where its registers do not fit."""
-    return _Scalar(name, nest).written()
+def write(name: str, nest: Nest, *, extremes: bool = False) -> Written:
+    """The micro-kernel of a nest. TooLarge where its registers do not fit.
+
+    extremes  whether there is an instruction for the larger of two numbers
+    """
+    return _Scalar(name, nest, extremes=extremes).written()
 
 
-class _Scalar(Writer):
-    counters = ("r4", "r5", "r6", "r7")
-    scratch = "r8"
-
+class _Scalar(Scalars):
     def plan(self) -> None:
         nest = self.nest
-        length, stride = nest.reduction[-1]
-        self.sums = nest.filters * nest.points
-        fitting = [n for n in range(1, min(length, MOST) + 1) if n == length or n <= _AT_ONCE]
-        fitting = [n for n in fitting if self.sums + self._inputs(n, stride) + nest.filters <= _REGISTERS]
+        self.sums = self.weights = nest.filters * nest.points
+        self.batch = 0
+        if self.sums > REGISTERS:
+            raise TooLarge(f"{nest.filters} × {nest.points} sums")
+        if nest.reduction:
+            self._plan_terms(*nest.reduction[-1])
+        self.plan_finish()
+        self.saves = max(self.weights + self.batch * nest.filters, self.top) > AT_ONCE
+
+    def _plan_terms(self, length: int, stride: int) -> None:
+        """Registers for inputs and weights, and how many terms at once."""
+        nest = self.nest
+        weights = nest.filters * nest.weighted
+        fitting = [n for n in range(1, min(length, MOST) + 1) if n == length or n <= AT_ONCE]
+        fitting = [n for n in fitting if self.sums + self._inputs(n, stride) + weights <= REGISTERS]
         if not fitting:
             raise TooLarge(f"{nest.filters} × {nest.points} sums of {nest.terms} terms")
         self.unroll = fitting[-1]
         self.weights = self.sums + self._inputs(self.unroll, stride)
-        self.batch = min(self.unroll, (_REGISTERS - self.weights) // nest.filters, _AT_ONCE // nest.filters or 1)
+        if weights:
+            self.batch = min(self.unroll, (REGISTERS - self.weights) // weights, AT_ONCE // weights or 1)
 
     def gathers(self, count: int, stride: int) -> bool:
         return self._run(count, stride) is None
 
-    def enter(self) -> None:
-        self.op("push {r4-r8, lr}")
-        if self._saves:
-            self.op("vpush {s16-s31}")
-        self.op("movs r3, #0")
-        for index in range(self.sums // 2):
-            self.op(f"vmov d{index}, r3, r3")
-        if self.sums % 2:
-            self.op(f"vmov s{self.sums - 1}, r3")
-
-    def leave(self) -> None:
-        for start in range(0, self.sums, _AT_ONCE):
-            self.op(f"vstmia r0!, {_listed(start, min(_AT_ONCE, self.sums - start))}")
-        if self._saves:
-            self.op("vpop {s16-s31}")
-        self.op("pop {r4-r8, pc}")
-
     def block(self, count: int, stride: int) -> None:
         points, run = range(self.nest.points), self._run(count, stride)
         if run is not None and self.sums + run <= self.weights:
-            for start in range(0, run, _AT_ONCE):
+            for start in range(0, run, AT_ONCE):
                 at = "r1" if not start else "r8"
                 if start:
                     self.op(f"addw r8, r1, #{4 * start}")
-                self.op(f"vldmia {at}, {_listed(self.sums + start, min(_AT_ONCE, run - start))}")
+                self.op(f"vldmia {at}, {listed(self.sums + start, min(AT_ONCE, run - start))}")
             for term in range(count):
                 weights = self._fetched(term, count)
                 self._multiply([self.sums + p * self.nest.step + term * stride for p in points], weights)
@@ -77,10 +69,6 @@ class _Scalar(Writer):
             self._gather()
             self.add("r1", stride)
             self._multiply([self.sums + p for p in points], self._fetched(term, count))
-
-    @property
-    def _saves(self) -> bool:
-        return self.weights + self.batch * self.nest.filters > _AT_ONCE
 
     def _run(self, count: int, stride: int) -> int | None:
         """Length of the run of inputs that covers `count` terms of all points; None if it would be mostly gaps."""
@@ -98,7 +86,7 @@ class _Scalar(Writer):
         """The inputs of all points for one term."""
         points, step = self.nest.points, self.nest.step
         if step == 1 and points > 1:
-            self.op(f"vldmia r1, {_listed(self.sums, points)}")
+            self.op(f"vldmia r1, {listed(self.sums, points)}")
             return
         for point in range(points):
             offset = 4 * point * step
@@ -109,16 +97,17 @@ class _Scalar(Writer):
     def _fetched(self, term: int, count: int) -> int:
         """The first register of a term's weights, fetched with those of the next if there is room."""
         filters = self.nest.filters
+        if not self.nest.weighted:
+            return 0
         if term % self.batch == 0:
-            self.op(f"vldmia r2!, {_listed(self.weights, min(self.batch, count - term) * filters)}")
+            self.op(f"vldmia r2!, {listed(self.weights, min(self.batch, count - term) * filters)}")
         return self.weights + term % self.batch * filters
 
     def _multiply(self, inputs: list[int], weights: int) -> None:
+        if not self.nest.weighted:
+            for point, register in enumerate(inputs):
+                self.op(f"vadd.f32 s{point}, s{point}, s{register}")
+            return
         for index in range(self.nest.filters):
             for point, register in enumerate(inputs):
                 self.op(f"vfma.f32 s{index * self.nest.points + point}, s{register}, s{weights + index}")
-
-
-def _listed(first: int, count: int) -> str:
-    """Registers that follow each other."""
-    return f"{{s{first}}}" if count == 1 else f"{{s{first}-s{first + count - 1}}}"

@@ -9,106 +9,182 @@ number is a weight, or the weights of four filters, and the number is an input:
 
 from __future__ import annotations
 
+from pruneir.backends.cortex_m.assembly.finish import Operand
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
-from pruneir.backends.cortex_m.assembly.writer import MOST, Writer
-
-_LANES, _VECTOR = 4, 7
-"""Floats in a vector; the register that vectors are loaded to."""
-_NUMBERS = ("r3", "r4", "r5", "r6", "r7", "r8")
-_FARTHEST = 508
-"""Bytes that a vector load reaches."""
+from pruneir.backends.cortex_m.assembly.vectors import FARTHEST, LANES, NUMBERS, VECTOR, Vectors
 
 
 def write(name: str, nest: Nest) -> Written:
-    """The micro-kernel of a nest, over points or filters. TooLarge where neither are whole vectors, or too many."""
-    if nest.step == 1 and nest.points % _LANES == 0:
-        return _OverPoints(name, nest).written()
-    if nest.filters % _LANES == 0:
+    """The micro-kernel of a nest, over points or filters. TooLarge where neither are vectors, or too many."""
+    if nest.filters % LANES == 0 and nest.reduction and (nest.step != 1 or nest.points % LANES):
         return _OverFilters(name, nest).written()
-    raise TooLarge(f"{nest.filters} × {nest.points} sums are no whole vectors")
+    if nest.points > 1:
+        return _OverPoints(name, nest).written()
+    raise TooLarge(f"{nest.filters} × {nest.points} sums are no vectors")
 
 
-class _Vectors(Writer):
-    counters = ("r9", "r10", "r11", "r12")
-    scratch = "lr"
+class _OverPoints(Vectors):
+    """Vectors of points, the last of a row in part; points whose inputs are apart are gathered."""
+
+    def plan(self) -> None:
+        self.vectors = -(-self.nest.points // LANES)
+        self.whole = self.nest.points % LANES == 0
+        self.gathered = self.nest.step != 1
+        self.fit(self.nest.filters * self.vectors, self.nest.filters, kept=self.gathered)
+        if self.nest.reduction:
+            self.unroll = self.unrolled(self.nest.points if not self.gathered else 0)
+        if self.done.points != 1:
+            raise TooLarge("points are stored apart")
+
+    def gathers(self, count: int, stride: int) -> bool:
+        return self.gathered
 
     def enter(self) -> None:
-        self.op("push {r3-r11, lr}")
-        self.op("vpush {d8-d15}")
-        for index in range(self.sums):
-            self.op(f"vmov.i32 q{index}, #0")
+        super().enter()
+        if not self.whole:
+            self.op(f"movs r4, #{self.nest.points % LANES}")
+            self.op("vctp.32 r4")
+        if self.gathered:
+            self.offsets(VECTOR - 1, self.nest.step)
 
-    def exit(self) -> None:
-        """Restore what `enter` saved, and return."""
-        self.op("vpop {d8-d15}")
-        self.op("pop {r3-r11, pc}")
+    def start(self) -> None:
+        if self.done.bias is None:
+            self.zeros()
+            return
+        operand = self.done.operands[self.done.bias]
+        apart = operand.filters
+        if operand.points:
+            self._loaded(self.done.bias, operand)
+            return
+        self.op(f"ldr lr, {self.slot(self.done.bias)}")
+        for index in range(self.nest.filters):
+            self.op(f"ldr {NUMBERS[index]}, [lr, #{4 * index * apart}]")
+            for vector in range(self.vectors):
+                self.op(f"vdup.32 q{index * self.vectors + vector}, {NUMBERS[index]}")
 
-    def _fit(self, sums: int, numbers: int) -> None:
-        """TooLarge unless there are registers for so many sums, and numbers to multiply by."""
-        if sums > _VECTOR or numbers > len(_NUMBERS):
-            raise TooLarge(f"{self.nest.filters} × {self.nest.points} sums of {self.nest.terms} terms")
-        self.sums = sums
-
-    def _unrolled(self, reach: int) -> int:
-        """Terms of the innermost loop whose inputs a load reaches without moving x."""
-        length, stride = self.nest.reduction[-1]
-        most = (_FARTHEST // 4 - reach) // max(abs(stride), 1) + 1
-        if stride < 0 or most < 1:
-            raise TooLarge("the terms' inputs are too far apart")
-        return length if length <= min(most, MOST) else max(1, min(most, 8))
-
-
-class _OverPoints(_Vectors):
-    def plan(self) -> None:
-        self.vectors = self.nest.points // _LANES
-        self._fit(self.nest.filters * self.vectors, self.nest.filters)
-        self.unroll = self._unrolled(self.nest.points)
+    def _loaded(self, k: int, operand: Operand) -> None:
+        """What an operand holds, for sums."""
+        if operand.points != 1:
+            raise TooLarge("an operand whose points are apart")
+        self.op(f"ldr r9, {self.slot(k)}")
+        for index in range(self.nest.filters):
+            for vector in range(self.vectors):
+                self.access("ldr", index * self.vectors + vector, "r9", LANES * vector, vector)
+            self.add("r9", operand.filters if index < self.nest.filters - 1 else 0)
 
     def block(self, count: int, stride: int) -> None:
-        filters = self.nest.filters
+        filters = self.nest.filters if self.nest.weighted else 0
         for term in range(count):
-            self.op(f"ldr r3, [r2], #{4}" if filters == 1 else f"ldm r2!, {{{', '.join(_NUMBERS[:filters])}}}")
+            if filters:
+                self.op("ldr r3, [r2], #4" if filters == 1 else f"ldm r2!, {{{', '.join(NUMBERS[:filters])}}}")
             for vector in range(self.vectors):
-                self.op(f"vldrw.u32 q{_VECTOR}, [r1, #{4 * (term * stride + _LANES * vector)}]")
+                if not self.gathered:
+                    self.access("ldr", VECTOR, "r1", term * stride + LANES * vector, vector)
+                else:
+                    self.access("ldr", VECTOR, "r1", None, vector)
+                    last = vector == self.vectors - 1
+                    ahead = LANES * self.nest.step
+                    self.add("r1", stride - ahead * (self.vectors - 1) if last else ahead)
                 for index in range(filters):
-                    self.op(f"vfma.f32 q{index * self.vectors + vector}, q{_VECTOR}, {_NUMBERS[index]}")
-        if self.moves:
+                    self.op(f"vfma.f32 q{index * self.vectors + vector}, q{VECTOR}, {NUMBERS[index]}")
+                if not filters:
+                    self.op(f"vadd.f32 q{vector}, q{vector}, q{VECTOR}")
+        if self.moves and not self.gathered:
             self.add("r1", count * stride)
 
-    def leave(self) -> None:
-        for index in range(self.sums):
-            self.op(f"vstrw.32 q{index}, [r0, #{16 * index}]")
-        self.exit()
+    def access(self, word: str, register: int, at: str, offset: int | None, vector: int) -> None:
+        """Load or store a vector of a row, as much of the last one as there are points; gathered without an offset."""
+        inside = vector < self.vectors - 1 or self.whole
+        kind = "u32" if word == "ldr" else "32"
+        if not inside:
+            self.op("vpst")
+        place = f"q{VECTOR - 1}" if offset is None else f"#{4 * offset}"
+        self.op(f"v{word}w{'' if inside else 't'}.{kind} q{register}, [{at}, {place}]")
+
+    def finish(self) -> None:
+        self.prepared()
+        for index in range(self.nest.filters):
+            for vector in range(self.vectors):
+                own = index * self.vectors + vector
+                self.computed(own, lambda k, to, at=(index, vector): self._load(k, to, *at))  # type: ignore[misc]
+                self.access("str", own, "r0", LANES * vector, vector)
+            if index < self.nest.filters - 1:
+                self.move(0, self.done.filters)
+        self.moved[0] = (self.nest.filters - 1) * self.done.filters
+
+    def _load(self, k: int, to: int, index: int, vector: int) -> None:
+        operand = self.done.operands[k]
+        if operand.points == 0:
+            self.op(f"ldr lr, [r{9 + k}, #{4 * index * operand.filters}]")
+            self.op(f"vdup.32 q{to}, lr")
+            return
+        at = index * operand.filters + LANES * vector
+        if operand.points != 1:
+            raise TooLarge("an operand whose points are apart")
+        far = 4 * at > FARTHEST
+        if far:
+            self.set("lr", 4 * at)
+            self.op(f"add lr, lr, r{9 + k}")
+        self.access("ldr", to, "lr" if far else f"r{9 + k}", 0 if far else at, vector)
 
 
-class _OverFilters(_Vectors):
+class _OverFilters(Vectors):
     def plan(self) -> None:
-        self.vectors = self.nest.filters // _LANES
-        self._fit(self.vectors * self.nest.points, self.nest.points)
-        self.unroll = self._unrolled((self.nest.points - 1) * self.nest.step)
+        self.vectors = self.nest.filters // LANES
+        self.fit(self.vectors * self.nest.points, self.nest.points)
+        self.unroll = self.unrolled((self.nest.points - 1) * self.nest.step)
+
+    def start(self) -> None:
+        if self.done.bias is None:
+            self.zeros()
+            return
+        if self.done.operands[self.done.bias].filters != 1:
+            raise TooLarge("biases that are apart")
+        self.op(f"ldr lr, {self.slot(self.done.bias)}")
+        for vector in range(self.vectors):
+            first = vector * self.nest.points
+            self.op(f"vldrw.u32 q{first}, [lr, #{16 * vector}]")
+            for point in range(1, self.nest.points):
+                self.op(f"vmov q{first + point}, q{first}")
 
     def block(self, count: int, stride: int) -> None:
         points = self.nest.points
         for term in range(count):
             for point in range(points):
-                self.op(f"ldr {_NUMBERS[point]}, [r1, #{4 * (term * stride + point * self.nest.step)}]")
+                self.op(f"ldr {NUMBERS[point]}, [r1, #{4 * (term * stride + point * self.nest.step)}]")
             for vector in range(self.vectors):
-                self.op(f"vldrw.u32 q{_VECTOR}, [r2], #16")
+                self.op(f"vldrw.u32 q{VECTOR}, [r2], #16")
                 for point in range(points):
-                    self.op(f"vfma.f32 q{vector * points + point}, q{_VECTOR}, {_NUMBERS[point]}")
+                    self.op(f"vfma.f32 q{vector * points + point}, q{VECTOR}, {NUMBERS[point]}")
         if self.moves:
             self.add("r1", count * stride)
 
-    def leave(self) -> None:
-        """Sums of one point lie `points` apart."""
-        points = self.nest.points
-        self.op("movs r4, #0")
-        self.op(f"vidup.u32 q{_VECTOR}, r4, #1")
-        self.set("r5", 4 * points)
-        self.op(f"vmul.i32 q{_VECTOR}, q{_VECTOR}, r5")
+    def finish(self) -> None:
+        """Vectors whose filters are stored apart are stored, and operands like them loaded, by their distances."""
+        together = self.done.filters == 1
+        if not together:
+            self.apart = self.taken()
+            self.offsets(self.apart, self.done.filters)
+        self.prepared()
+        at = 0
         for vector in range(self.vectors):
-            for point in range(points):
-                self.op(f"vstrw.32 q{vector * points + point}, [r0, q{_VECTOR}]")
-                last = point == points - 1
-                self.add("r0", 1 if not last else _LANES * points - points + 1)
-        self.exit()
+            for point in range(self.nest.points):
+                own = vector * self.nest.points + point
+                to = vector * LANES * self.done.filters + point * self.done.points
+                self.move(0, to - at)
+                for k, operand in enumerate(self.done.operands):
+                    if operand.points:
+                        self.add(f"r{9 + k}", to - at)
+                at = to
+                self.computed(own, lambda k, to, vector=vector: self._load(k, to, vector))  # type: ignore[misc]
+                self.op(f"vstrw.32 q{own}, [r0{'' if together else f', q{self.apart}'}]")
+        self.moved[0] = at
+
+    def _load(self, k: int, to: int, vector: int) -> None:
+        operand = self.done.operands[k]
+        if operand.points == 0 and operand.filters == 1:
+            self.op(f"vldrw.u32 q{to}, [r{9 + k}, #{16 * vector}]")
+        elif (operand.filters, operand.points) == (self.done.filters, self.done.points):
+            self.op(f"vldrw.u32 q{to}, [r{9 + k}{'' if self.done.filters == 1 else f', q{self.apart}'}]")
+        else:
+            raise TooLarge("an operand that lies unlike what is stored")

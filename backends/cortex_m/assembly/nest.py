@@ -1,6 +1,10 @@
-"""What a micro-kernel computes: a register tile of sums of products, as strides and lengths.
+"""What a micro-kernel computes: register tiles of sums of products, as strides and lengths.
 
-    acc[f, p] = Σ_r  w[r, f] · x[p · step + Σ_i r_i · stride_i]        f < filters, p < points
+    acc[f, p] = bias[f] + Σ_r  w[r, f] · x[p · step + Σ_i r_i · stride_i]        f < filters, p < points
+    out[f, p] = finish(acc[f, p])
+
+for one tile, or for all tiles of loops over which the pointers move evenly. Without weights the inputs are summed as
+they are; without terms the sums are what an operand holds.
 
 Convolutions of any rank, stride and dilation, 1×1 and depthwise ones, and dense layers are all of this form: only the
 strides differ. The weights are packed so that they are read in one stream, `filters` numbers for each r.
@@ -8,7 +12,9 @@ strides differ. The weights are packed so that they are read in one stream, `fil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from pruneir.backends.cortex_m.assembly.finish import Finish
 
 
 class TooLarge(ValueError):
@@ -17,24 +23,44 @@ class TooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A micro-kernel: its text, and the instructions that one call executes."""
+    """A micro-kernel: its text, the instructions that one call executes, and those of them outside of its tiles."""
 
     text: str
     instructions: int
+    around: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A loop over tiles: its length, and how far out, x, w and each operand move, in elements."""
+
+    length: int
+    moves: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """A tile of `filters` × `points` sums.
+    """Tiles of `filters` × `points` sums.
 
     step        distance of the inputs of neighbouring points, in elements
     reduction   the loops that are summed over, outermost first: length, and stride of the input in elements
+    weighted    whether inputs are multiplied by weights
+    finish      what is stored; None for the sums as they are, in rows of points
+    steps       loops over tiles, outermost first
     """
 
     filters: int
     points: int
     step: int
     reduction: tuple[tuple[int, int], ...]
+    weighted: bool = True
+    finish: Finish | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def stored(self) -> Finish:
+        """What is stored, and where."""
+        return self.finish or Finish((), (), None, self.points, 1)
 
     @property
     def terms(self) -> int:
@@ -46,7 +72,7 @@ class Nest:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one call."""
+        """Multiply-adds of one tile."""
         return self.filters * self.points * self.terms
 
     def merged(self) -> Nest:
@@ -59,4 +85,4 @@ class Nest:
                 loops[-1] = (loops[-1][0] * length, stride)
             else:
                 loops.append((length, stride))
-        return Nest(self.filters, self.points, self.step, tuple(loops) or ((1, 0),))
+        return replace(self, reduction=tuple(loops) or ((1, 0),)) if self.reduction else self
