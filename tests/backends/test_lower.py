@@ -21,7 +21,7 @@ from pruneir.onnx_io.evaluate import evaluate
 from pruneir.targets import TARGETS
 from pruneir.verify.feeds import random_feeds
 from support.bundles import bundled
-from support.lowering import CASES, CONVOLUTIONS
+from support.lowering import CASES, CONVOLUTIONS, NETWORKS
 
 pytestmark = [pytest.mark.qemu, pytest.mark.tvm]
 
