@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROGRAMS := make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm graphviz
+PROGRAMS := make g++ gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm graphviz gcc-aarch64-linux-gnu \
+    libc6-dev-arm64-cross
+COMMANDS := cc g++ arm-none-eabi-gcc qemu-system-arm dot aarch64-linux-gnu-gcc
 
 .PHONY: demo test lint bench programs clean
 
@@ -19,9 +21,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What builds and runs Cortex-M code, and draws; without it those tests are skipped, and none is run where CI is set.
+# What builds for Cortex-M, x86 and AArch64, runs firmware, and draws; without it those tests are skipped, and none is run
+# where CI is set.
 programs:
-	@if (command -v arm-none-eabi-gcc && command -v qemu-system-arm && command -v dot) >/dev/null; then :; \
+	@lacking=; for each in $(COMMANDS); do command -v $$each >/dev/null || lacking=1; done; \
+	if [ -z "$$lacking" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PROGRAMS) >/dev/null; \

@@ -18,7 +18,7 @@ def pytest_configure() -> None:
     if os.environ.get("CI", "").lower() not in ("1", "true"):
         return
     lacking = [*(name for name in EXTRAS if find_spec(name) is None), *missing()]
-    lacking += [] if shutil.which("dot") else ["dot"]
+    lacking += [name for name in ("aarch64-linux-gnu-gcc", "cc", "dot", "g++") if shutil.which(name) is None]
     if lacking:
         raise pytest.UsageError(f"CI is set, and these are missing: {', '.join(lacking)}; `make test` installs them")
 

@@ -17,6 +17,7 @@ from pruneir.backends.cortex_m.cpus import CPUS, cpu
 from pruneir.backends.cortex_m.qemu import packed
 from pruneir.backends.cortex_m.sizes import io_bytes, predicted
 from pruneir.backends.lowering.arena import Arena, place
+from pruneir.backends.lowering.last import Last
 from pruneir.backends.lowering.program import Buffer, Program
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
@@ -76,12 +77,7 @@ class CortexM(Backend):
         return artifact
 
 
-class _Last:
-    """The network that was planned last, so that what is predicted and then compiled is lowered once."""
-
-    graph: Graph | None = None
-    target = ""
-    plan: tuple[Program, Arena] | None = None
+_LAST = Last[tuple[Program, Arena]]()
 
 
 def _planned(graph: Graph, target: Target) -> tuple[Program, Arena]:
@@ -93,20 +89,12 @@ def _planned(graph: Graph, target: Target) -> tuple[Program, Arena]:
             raise
         raise PruneirError("Cortex-M: TVM is not installed; pip install 'pruneir[tvm]'") from None
 
-    if _Last.plan is None or _Last.graph is None or _Last.target != target.name or not _same(_Last.graph, graph):
+    def plan() -> tuple[Program, Arena]:
         program = lowered(graph, cpu(target.name))
-        _Last.graph, _Last.target, _Last.plan = graph.copy(), target.name, (program, place(program))
-    return _Last.plan
+        return program, place(program)
 
-
-def _same(one: Graph, other: Graph) -> bool:
-    """Whether two graphs hold the same operators and arrays. Neither is ever written, so identity tells."""
-    return (
-        (one.inputs, one.outputs, one.declared) == (other.inputs, other.outputs, other.declared)
-        and list(map(id, one.operators)) == list(map(id, other.operators))
-        and {name: id(array) for name, array in one.initializers.items()}
-        == {name: id(array) for name, array in other.initializers.items()}
-    )
+    planned: tuple[Program, Arena] = _LAST.of(graph, target.name, plan)
+    return planned
 
 
 def _ports(buffers: tuple[Buffer, ...]) -> tuple[Port, ...]:

@@ -5,8 +5,10 @@ Graph ──ONNX──▶ relax ──legalize, fuse──▶ main: a list of ca
 
 from __future__ import annotations
 
+import os
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
 
@@ -38,7 +40,7 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
     except Exception as error:  # the importer raises many kinds
         raise PruneirError(f"TVM cannot import the network: {first_line(error)}") from None
     steps = relax.transform
-    with target:
+    with target, _without_messages():
         try:
             return tvm.transform.Sequential(
                 [
@@ -55,6 +57,22 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
             )(module)
         except Exception as error:
             raise PruneirError(f"TVM cannot lower the network: {first_line(error)}") from None
+
+
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    """Nothing reaches stderr meanwhile: TVM's C++ warns there of what holds for any network that gathers, and it is no
+    Python stream.
+    """
+    stderr = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _require_plain(graph: Graph) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from math import prod
 
 import numpy as np
@@ -122,6 +123,7 @@ class _Writing:
     names: dict[tuple[str, bool], str] = field(default_factory=dict)  # by value, and whether channels are last
     buffers: dict[str, Buffer] = field(default_factory=dict)
     constants: dict[tuple[str, bytes], Constant] = field(default_factory=dict)
+    fixed: set[str] = field(default_factory=set)  # names of constants
     aliases: dict[str, str] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     kernels: dict[str, Kernel] = field(default_factory=dict)
@@ -210,7 +212,7 @@ class _Writing:
         """Copies, or a name for memory that is there."""
         output = step.main.outputs[0]
         if move.same is not None:
-            self.names[output, False] = self.read(move.same, False)
+            self.names[output, move.last] = self.read(move.same, move.last != move.turned)
             return
         for source, target, copy in move.copies:
             arguments = [self.read(source, move.last), self.written(target, move.last)]
@@ -269,8 +271,7 @@ class _Writing:
         if kernel not in self.kernels:
             parameters = tuple(("float", place != written) for place in range(len(arguments)))
             self.kernels[kernel] = Kernel(kernel, parameters, divided=True)
-        constants = {constant.name for constant in self.constants.values()}
-        reads = tuple(n for place, n in enumerate(arguments) if place != written and n not in constants)
+        reads = tuple(n for place, n in enumerate(arguments) if place != written and n not in self.fixed)
         self.calls.append(
             Call(
                 kernel,
@@ -338,7 +339,8 @@ class _Writing:
         """The name of a constant; equal ones are kept once."""
         assert values is not None
         array = np.ascontiguousarray(values)
-        key = (str(array.dtype), array.tobytes())
+        key = (str(array.dtype), blake2b(array.reshape(-1).view(np.uint8).data).digest())
         if key not in self.constants:
             self.constants[key] = Constant(f"c{len(self.constants)}", array)
+            self.fixed.add(self.constants[key].name)
         return self.constants[key].name

@@ -17,13 +17,15 @@ from pruneir.graph import Operator
 class Move:
     """What moves.
 
-    last    whether channels are last in what is read and written
-    same    the value whose memory, in ONNX's order, the output is
-    copies  or what is copied: from which value, to which, and how
+    last    whether channels are last in what is written
+    same    the value whose memory the output is
+    turned  whether that has its channels last where the output has not, or the other way round
+    copies  or what is copied: from which value, to which, and how, in the same order
     """
 
     last: bool = False
     same: str | None = None
+    turned: bool = False
     copies: tuple[tuple[str, str, Copy], ...] = ()
 
 
@@ -36,6 +38,8 @@ def move(operator: Operator, setting: Setting, last: Mapping[str, bool]) -> Move
         if len([o for o in operator.outputs if o]) != 1 or setting.graph.constant(operator.inputs[0]) is not None:
             return None
         return Move(same=operator.inputs[0])
+    if operator.is_a("Transpose"):
+        return _transpose(operator, setting)
     if operator.is_a("Concat"):
         return _concat(operator, setting, last)
     if operator.is_a("Split"):
@@ -43,6 +47,18 @@ def move(operator: Operator, setting: Setting, last: Mapping[str, bool]) -> Move
     if operator.is_a("Slice"):
         return _slice(operator, setting, last)
     return None
+
+
+def _transpose(operator: Operator, setting: Setting) -> Move | None:
+    """Channels to the end, or to the front: the same memory, read in the other order."""
+    shape, perm = setting.shape(operator), operator.attribute("perm")
+    if shape is None or len(shape) < 3 or perm is None:
+        return None
+    axes = list(range(len(shape)))
+    behind, front = [0, *axes[2:], 1], [0, axes[-1], *axes[1:-1]]
+    if list(perm) not in (behind, front):
+        return None
+    return Move(same=operator.inputs[0], last=list(perm) == front, turned=True)
 
 
 def _concat(operator: Operator, setting: Setting, last: Mapping[str, bool]) -> Move | None:

@@ -27,7 +27,7 @@ _MEMORY = 11
 """Bytes of weights that come in a cycle besides what is computed meanwhile. Measured on Zen 3."""
 _FUNCTIONS = {"Elu": 16, "Exp": 16, "Sigmoid": 16, "Tanh": 22, "Erf": 28, "Gelu": 28, "Softplus": 49}
 """Cycles of a vector in functions of runtime/vmath.h. Measured on Zen 3."""
-_PRODUCT, _NUMBER = 5, 10
+_PRODUCT, _NUMBER = 4, 10
 """Cycles in what TVM compiles: of a product, which waits for the sum before it, and of a number that is made."""
 
 
@@ -102,8 +102,8 @@ class _Walk:
 
     def _move(self, operator: Operator, move: Move) -> None:
         if move.same is not None:
-            self.read(move.same, last=False)
-            self.there.add((operator.outputs[0], False))
+            self.read(move.same, last=move.last != move.turned)
+            self.there.add((operator.outputs[0], move.last))
         for source, target, copy in move.copies:
             self.read(source, last=move.last)
             self.cycles += 2 * 4 * copy.rows * copy.width / _CACHED

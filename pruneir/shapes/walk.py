@@ -201,9 +201,12 @@ class Walk:
 
     def _infer_body(self, operator: Operator) -> dict[str, onnx.TypeProto]:
         """Types of an operator that the standard defines by a function body: those of the body."""
+        opset = self.graph.opset()
         if operator.domain not in ("", "ai.onnx") or any(n and n not in self.protos for n in operator.inputs):
             return {}
-        schema: Any = onnx.defs.get_schema(operator.type, self.graph.opset())
+        if not onnx.defs.has(operator.type, opset):
+            return {}
+        schema: Any = onnx.defs.get_schema(operator.type, opset)
         inputs = [self.protos[name] for name in operator.inputs if name]
         if not schema.has_context_dependent_function:
             return {}

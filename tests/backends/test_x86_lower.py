@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from pruneir.backends.x86.cpu import AVX2
+from pruneir.backends.x86.cpu import AVX2, features
 from pruneir.backends.x86.lower import lowered
 from pruneir.deployment.compiling import Compiler
 from pruneir.graph import Graph, parse
@@ -19,7 +20,11 @@ from pruneir.verify.feeds import random_feeds
 from support.bundles import bundled
 from support.lowering import CASES
 
-pytestmark = [pytest.mark.tvm, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.tvm,
+    pytest.mark.skipif(not {*AVX2.features} <= features(), reason="needs a processor with AVX2 and FMA"),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
+]
 
 TOLERANCE = 1e-4
 """Largest error, as a share of the largest output."""
@@ -120,6 +125,20 @@ IMAGES = {
     ),
     "grouped, odd": "x[1,9,9,8] -> y { y = Conv(x, w[15,3,1,1], b[15], group=3) }",
     "transposed by itself": "x[1,3,5,7] -> y { a = Conv(x, w[4,3,1,1]); y = Transpose(a, perm=[0,2,3,1]) }",
+    "channels last at both ends": (
+        "x[2,6,7,5] -> y { t = Transpose(x, perm=[0,3,1,2]); a = Conv(t, w[9,5,3,3], pads=[1,1,1,1]); r = Relu(a);"
+        " y = Transpose(r, perm=[0,2,3,1]) }"
+    ),
+    "a head of a detector": (
+        "x[2,5,6,7] -> y { a = Conv(x, w[12,5,3,3]); t = Transpose(a, perm=[0,2,3,1]); y = Reshape(t, {2,-1,4}) }"
+    ),
+    "turned and used as it was": (
+        "x[1,5,6,7] -> y, z { a = Conv(x, w[12,5,1,1]); y = Transpose(a, perm=[0,2,3,1]); z = Relu(a) }"
+    ),
+    "turned 1-D": "x[1,9,4] -> y { t = Transpose(x, perm=[0,2,1]); a = Conv(t, w[6,4,3]); y = Transpose(a, perm=[0,2,1]) }",
+    "turned twice": (
+        "x[1,3,4,5] -> y { a = Transpose(x, perm=[0,2,3,1]); b = Transpose(a, perm=[0,2,3,1]); y = Relu(b) }"
+    ),
     "shuffled": (
         "x[1,8,5,7] -> y { a = Conv(x, w[12,8,1,1]); r = Reshape(a, {1,3,4,5,7}); t = Transpose(r, perm=[0,2,1,3,4]);"
         " s = Reshape(t, {1,12,5,7}); y = Conv(s, v[4,12,1,1]) }"
