@@ -7,13 +7,15 @@
     }
 
 A region is a chain, or a small net, of such operators between one value and the next that other operators see. Operands
-from outside are numbers, one number a channel, or tensors with as many elements or with one a sample and channel.
+from outside are whatever broadcasts into the region's shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -27,9 +29,12 @@ _ZERO, _ONE = "vf_set(0)", "vf_set(1)"
 
 def _number(value: float) -> str:
     """A float as C reads it, exactly."""
-    if np.isinf(value):
-        return f"vf_set({'-' if value < 0 else ''}INFINITY)"
-    return f"vf_set({float(np.float32(value)).hex()}f)"
+    number = np.float32(value)
+    if np.isnan(number):
+        return "vf_set(NAN)"
+    if np.isinf(number):
+        return f"vf_set({'-' if number < 0 else ''}INFINITY)"
+    return f"vf_set({float(number).hex()}f)"
 
 
 def _clip(operator: Operator, graph: Graph, x: str) -> str:
@@ -37,8 +42,8 @@ def _clip(operator: Operator, graph: Graph, x: str) -> str:
         operator.attribute(name) if name in operator.attributes else _scalar(operator, slot, graph)
         for name, slot in (("min", 1), ("max", 2))
     )
-    x = x if low is None else f"vf_max({x}, {_number(low)})"
-    return x if high is None else f"vf_min({x}, {_number(high)})"
+    x = x if low is None else f"vf_max({_number(low)}, {x})"
+    return x if high is None else f"vf_min({_number(high)}, {x})"
 
 
 def _scalar(operator: Operator, slot: int, graph: Graph) -> float | None:
@@ -48,7 +53,7 @@ def _scalar(operator: Operator, slot: int, graph: Graph) -> float | None:
 
 
 def _between_zero_and_one(x: str) -> str:
-    return f"vf_min(vf_max({x}, {_ZERO}), {_ONE})"
+    return f"vf_min({_ONE}, vf_max({_ZERO}, {x}))"
 
 
 def _hard_sigmoid(operator: Operator, graph: Graph, x: str) -> str:
@@ -68,6 +73,18 @@ def _elu(operator: Operator, graph: Graph, x: str) -> str:
     return f"vf_select({x} < {_ZERO}, {less}, {x})"
 
 
+def _celu(operator: Operator, graph: Graph, x: str) -> str:
+    del graph
+    alpha = operator.attribute("alpha", 1.0)
+    return f"vf_select({x} < {_ZERO}, {_number(alpha)} * (vf_exp({x} * {_number(1 / alpha)}) - {_ONE}), {x})"
+
+
+def _selu(operator: Operator, graph: Graph, x: str) -> str:
+    del graph
+    alpha, gamma = operator.attribute("alpha", 1.6732632), operator.attribute("gamma", 1.0507010)
+    return f"{_number(gamma)} * vf_select({x} < {_ZERO}, {_number(alpha)} * (vf_exp({x}) - {_ONE}), {x})"
+
+
 def _gelu(operator: Operator, graph: Graph, x: str) -> str:
     del graph
     if operator.attribute("approximate", b"none") in (b"tanh", "tanh"):
@@ -76,12 +93,15 @@ def _gelu(operator: Operator, graph: Graph, x: str) -> str:
     return f"vf_set(0.5f) * {x} * ({_ONE} + vf_erf({x} * {_number(0.7071067811865476)}))"
 
 
+# vf_max and vf_min give the second of their arguments where one is NaN; so a bound comes first.
 Writer = Callable[[Operator, Graph, str], str]
 _UNARY: dict[str, Writer] = {
-    "Relu": lambda o, g, x: f"vf_max({x}, {_ZERO})",
+    "Relu": lambda o, g, x: f"vf_max({_ZERO}, {x})",
     "Clip": _clip,
     "LeakyRelu": _leaky,
     "Elu": _elu,
+    "Celu": _celu,
+    "Selu": _selu,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": lambda o, g, x: f"{x} * {_between_zero_and_one(f'vf_fma({x}, {_number(1 / 6)}, vf_set(0.5f))')}",
     "Sigmoid": lambda o, g, x: f"vf_sigmoid({x})",
@@ -90,6 +110,8 @@ _UNARY: dict[str, Writer] = {
     "Exp": lambda o, g, x: f"vf_exp({x})",
     "Gelu": _gelu,
     "Softplus": lambda o, g, x: f"vf_softplus({x})",
+    "Mish": lambda o, g, x: f"{x} * vf_tanh(vf_softplus({x}))",
+    "Log": lambda o, g, x: f"vf_log({x})",
     "Sqrt": lambda o, g, x: f"vf_sqrt({x})",
     "Reciprocal": lambda o, g, x: f"{_ONE} / {x}",
     "Neg": lambda o, g, x: f"-{x}",
@@ -102,10 +124,21 @@ _BINARY: dict[str, Callable[[str, str], str]] = {
     "Sub": lambda a, b: f"{a} - {b}",
     "Mul": lambda a, b: f"{a} * {b}",
     "Div": lambda a, b: f"{a} / {b}",
-    "Max": lambda a, b: f"vf_max({a}, {b})",
-    "Min": lambda a, b: f"vf_min({a}, {b})",
+    "Max": lambda a, b: f"vf_select({a} == {a}, vf_max({a}, {b}), {a})",
+    "Min": lambda a, b: f"vf_select({a} == {a}, vf_min({a}, {b}), {a})",
     "PRelu": lambda a, b: f"vf_select({a} < {_ZERO}, {a} * {b}, {a})",
+    "Sum": lambda a, b: f"{a} + {b}",
 }
+_VARIADIC = ("Sum", "Max", "Min")
+_POWERS = {
+    2.0: lambda x: f"{x} * {x}",
+    3.0: lambda x: f"{x} * {x} * {x}",
+    0.5: lambda x: f"vf_sqrt({x})",
+    1.0: lambda x: x,
+    -1.0: lambda x: f"{_ONE} / {x}",
+    -0.5: lambda x: f"{_ONE} / vf_sqrt({x})",
+}
+"""Of Pow: exponents that are no function of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +154,14 @@ class Place:
         return self.shape[self.channel]
 
     @property
-    def points(self) -> int:
-        """All other elements of a sample."""
-        return prod(self.shape) // max(1, self.channels * self.samples)
+    def last(self) -> bool:
+        """Whether channels lie last in memory, and not where ONNX has them."""
+        return len(self.shape) > 2 and self.channel == 1
 
     @property
-    def samples(self) -> int:
-        """Length of the first axis, unless vectors lie along it."""
-        return self.shape[0] if self.channel else 1
+    def points(self) -> tuple[int, ...]:
+        """All other axes, in the order in which they lie in memory."""
+        return tuple(axis for axis in range(len(self.shape)) if axis != self.channel)
 
 
 def elementwise(operator: Operator, place: Place, graph: Graph, shapes: Shapes, inside: set[str]) -> bool:
@@ -136,7 +169,10 @@ def elementwise(operator: Operator, place: Place, graph: Graph, shapes: Shapes, 
 
     inside  values that the region computes
     """
-    if not operator.is_a(*_UNARY, *_BINARY, "BatchNormalization") or len([o for o in operator.outputs if o]) != 1:
+    if (
+        not operator.is_a(*_UNARY, *_BINARY, "Pow", "BatchNormalization")
+        or len([o for o in operator.outputs if o]) != 1
+    ):
         return False
     if shapes.shape(operator.outputs[0]) != place.shape or not _is_float(operator.outputs[0], shapes):
         return False
@@ -145,37 +181,35 @@ def elementwise(operator: Operator, place: Place, graph: Graph, shapes: Shapes, 
         return constant and place.channel == 1 and not operator.attribute("training_mode", 0)
     if operator.is_a(*_UNARY):
         return all(not name or graph.constant(name) is not None for name in operator.inputs[1:])
-    if len(operator.inputs) != 2:
+    if operator.is_a("Pow"):
+        return _power(operator, graph) is not None
+    if len(operator.inputs) != 2 and not operator.is_a(*_VARIADIC):
         return False
-    return all(name in inside or _kind(name, place, graph, shapes) is not None for name in operator.inputs)
+    return all(name in inside or _read(name, place, graph, shapes) is not None for name in operator.inputs)
+
+
+def _power(operator: Operator, graph: Graph) -> Callable[[str], str] | None:
+    exponent = graph.constant(operator.inputs[1])
+    return _POWERS.get(float(exponent.ravel()[0])) if exponent is not None and exponent.size == 1 else None
 
 
 def _is_float(name: str, shapes: Shapes) -> bool:
     return shapes.elem_type(name) == 1
 
 
-def _kind(name: str, place: Place, graph: Graph, shapes: Shapes) -> str | None:
-    """How a value from outside is read: as a number, by channel, by sample and channel, or whole; None: not at all."""
+def _read(name: str, place: Place, graph: Graph, shapes: Shapes) -> Shape | None:
+    """The shape of a value from outside with as many axes as the region has, each as long or 1; None: it has not."""
     constant = graph.constant(name)
-    shape = constant.shape if constant is not None else shapes.shape(name)
-    if shape is None or (constant is None and not _is_float(name, shapes)):
+    shape = tuple(constant.shape) if constant is not None else shapes.shape(name)
+    if shape is None or len(shape) > len(place.shape):
         return None
-    if constant is not None and constant.dtype != np.float32:
+    if not (_is_float(name, shapes) if constant is None else constant.dtype == np.float32):
         return None
-    if prod(shape) == 1 and len(shape) <= len(place.shape):
-        return "number"
-    if len(shape) > len(place.shape):
+    aligned = (1,) * (len(place.shape) - len(shape)) + shape
+    if any(size not in (1, whole) for size, whole in zip(aligned, place.shape, strict=True)):
         return None
-    aligned = (1,) * (len(place.shape) - len(shape)) + tuple(shape)
-    if aligned == place.shape and constant is None:
-        return "whole"
-    beside = [size for axis, size in enumerate(aligned) if axis != place.channel]
-    if aligned[place.channel] != place.channels:
-        return None
-    if all(size == 1 for size in beside):
-        return "channel"
-    batch = place.channel > 0 and aligned[0] == place.shape[0] and all(size == 1 for size in beside[1:])
-    return "gate" if batch else None
+    turned = place.last and aligned[1] != 1 and prod(aligned[2:]) != 1
+    return None if turned and constant is None and len(shape) < len(place.shape) else aligned
 
 
 @dataclass(slots=True)
@@ -183,7 +217,7 @@ class Finish:
     """The C function of a region, and what it reads.
 
     first     place of its first operand among the kernel's pointers
-    operands  values that it reads, whole or in part, in the order of the pointers
+    operands  values that it reads, in the order of the pointers; `#3` is the fourth of its `constants`
     """
 
     place: Place
@@ -193,8 +227,6 @@ class Finish:
     first: int
     operands: list[str] = field(default_factory=list)
     constants: list[np.ndarray] = field(default_factory=list)
-    whole: set[str] = field(default_factory=set)
-    _places: list[tuple[str, int]] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
 
@@ -222,34 +254,39 @@ class Finish:
             return f"vf_fma({self._value(operator.inputs[0])}, {self._by_channel(scale)}, {self._by_channel(shift)})"
         if operator.type in _UNARY:
             return _UNARY[operator.type](operator, self.graph, self._value(operator.inputs[0]))
-        a, b = (self._value(name) for name in operator.inputs)
-        return _BINARY[operator.type](a, b)
+        power = _power(operator, self.graph) if operator.is_a("Pow") else None
+        if power is not None:
+            return power(self._value(operator.inputs[0]))
+        first, *others = (self._value(name) for name in operator.inputs)
+        return reduce(lambda one, other: f"({_BINARY[operator.type](one, other)})", others, first)
 
     def _value(self, name: str) -> str:
         if name in self._names:
             return self._names[name]
-        kind, constant = _kind(name, self.place, self.graph, self.shapes), self.graph.constant(name)
-        if constant is not None:
-            flat = constant.ravel()
-            read = _number(float(flat[0])) if kind == "number" else self._by_channel(flat)
-        elif kind == "number":
-            read = f"vf_set(*{self._pointer(name)})"
+        shape, constant = _read(name, self.place, self.graph, self.shapes), self.graph.constant(name)
+        assert shape is not None
+        along = shape[self.place.channel] != 1
+        if constant is None:
+            read = self._assign(self._load(self._pointer(name), shape))
+        elif constant.size == 1:
+            read = _number(float(constant.ravel()[0]))
+        elif along and constant.size == shape[self.place.channel]:
+            read = self._by_channel(constant.ravel())
         else:
-            read = self._assign(f"vf_load_n({self._pointer(name)} + {self._index(kind)}, lanes)")
-            if kind == "whole":
-                self.whole.add(name)
+            aligned = constant.reshape(shape)
+            self.constants.append(np.moveaxis(aligned, 1, -1) if self.place.last else aligned)
+            read = self._assign(self._load(self._pointer(f"#{len(self.constants) - 1}"), shape))
         self._names[name] = read
         return read
 
-    def _index(self, kind: str | None) -> str:
-        if kind == "whole":
-            return f"point * {self.place.channels} + filter"
-        if kind == "gate" and self.place.samples > 1:
-            return f"point / {self.place.points} * {self.place.channels} + filter"
-        return "filter"
+    def _load(self, pointer: str, shape: Shape) -> str:
+        index = _index(shape, self.place)
+        if shape[self.place.channel] == 1:
+            return f"vf_set({pointer}[{index or 0}])"
+        return f"vf_load_n({pointer} + {index + ' + ' if index else ''}filter, lanes)"
 
     def _by_channel(self, values: np.ndarray) -> str:
-        if np.all(values == values.flat[0]):
+        if values.size and np.all(values == values.flat[0]):
             return _number(float(values.flat[0]))
         padded = np.zeros((-(-values.size // self.lanes) + 1) * self.lanes, np.float32)  # groups end within a vector
         padded[: values.size] = values.ravel()
@@ -259,7 +296,28 @@ class Finish:
 
     def _pointer(self, name: str) -> str:
         self.operands.append(name)
-        return f"(const float *)p[{self.first + len(self.operands) - 1}]"
+        return f"((const float *)p[{self.first + len(self.operands) - 1}])"
+
+
+def _index(shape: Shape, place: Place) -> str:
+    """Where the channels of a point begin in an operand of this shape, as C in `point`; empty: at 0."""
+    terms: list[str] = []
+    inner, stride = 1, shape[place.channel]
+    runs = [(known, [place.shape[axis] for axis in run]) for known, run in _runs(shape, place)]
+    for number, (known, sizes) in reversed([*enumerate(runs)]):
+        if known:
+            term = "point" if inner == 1 else f"point / {inner}"
+            term = term if number == 0 else f"{term} % {prod(sizes)}"
+            terms.append(term if stride == 1 else f"{term} * {stride}")
+            stride *= prod(sizes)
+        inner *= prod(sizes)
+    return " + ".join(terms)
+
+
+def _runs(shape: Shape, place: Place) -> list[tuple[bool, list[int]]]:
+    """Axes of points, in order, in runs of those that an operand has and those over which it is repeated."""
+    axes = [axis for axis in place.points if place.shape[axis] != 1]
+    return [(known, [*run]) for known, run in groupby(axes, key=lambda axis: shape[axis] != 1)]
 
 
 def affine(operator: Operator, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
@@ -267,6 +325,3 @@ def affine(operator: Operator, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
     gamma, beta, mean, variance = (np.asarray(graph.constant(name), np.float64) for name in operator.inputs[1:5])
     scale = gamma / np.sqrt(variance + operator.attribute("epsilon", 1e-5))
     return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
-
-
-Operands = Mapping[str, str]

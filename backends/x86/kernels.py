@@ -13,12 +13,15 @@ from typing import Protocol
 
 import numpy as np
 
+from pruneir.backends.x86.boxes import strides
 from pruneir.backends.x86.cpu import X86Cpu
 from pruneir.backends.x86.dense import dense
 from pruneir.backends.x86.depthwise import depthwise, depthwise_weights
 from pruneir.backends.x86.expressions import Place
 from pruneir.backends.x86.pooling import GlobalPooling, pooling
+from pruneir.backends.x86.product import Product
 from pruneir.backends.x86.resizing import COORDINATES, ROUNDING, Axis, Resizing, taps
+from pruneir.backends.x86.rows import Normalizing, Softmax
 from pruneir.backends.x86.tiling import Geometry, Grid
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes
@@ -72,6 +75,7 @@ class Work:
     bias      added to each channel before all else
     schedule  what a table says of them
     last      whether they read data with channels last
+    others    further values that they read, as ONNX has them
     """
 
     data: str
@@ -80,6 +84,7 @@ class Work:
     schedule: str
     bias: np.ndarray | None = None
     last: bool = True
+    others: tuple[str, ...] = ()
 
     @property
     def cycles(self) -> float:
@@ -165,7 +170,7 @@ def transposed(operator: Operator, setting: Setting) -> Work | None:
     whole, weights, bias = _window(operator, setting), setting.constant(operator, 1), setting.constant(operator, 2)
     if whole is None or weights is None or (whole.dh, whole.dw) != (1, 1) or "output_shape" in operator.attributes:
         return None
-    if (bias is None and _given(operator, 2)) or _word(operator, "auto_pad", "NOTSET") not in ("NOTSET", ""):
+    if (bias is None and _given(operator, 2)) or word(operator, "auto_pad", "NOTSET") not in ("NOTSET", ""):
         return None
     out, groups, lanes = _output(operator, setting), operator.attribute("group", 1), setting.cpu.lanes
     taps = weights.reshape(groups, -1, weights.shape[1], whole.kh, whole.kw).swapaxes(1, 2)
@@ -203,7 +208,9 @@ def _remainders(outputs: int, kernel: int, stride: int, pad: int) -> Iterator[_R
 def matrix(operator: Operator, setting: Setting) -> Work | None:
     """Products of rows and a constant matrix: convolutions of points."""
     shape, weights = setting.shape(operator), setting.constant(operator, 1)
-    if shape is None or weights is None or weights.ndim != 2 or weights.dtype != np.float32 or not prod(shape):
+    if weights is None or weights.ndim > 2:
+        return _product_of_two(operator, setting)
+    if shape is None or weights.ndim != 2 or weights.dtype != np.float32 or not prod(shape):
         return None
     bias = setting.constant(operator, 2)
     if bias is None and _given(operator, 2):
@@ -226,6 +233,89 @@ def matrix(operator: Operator, setting: Setting) -> Work | None:
     return Work(operator.inputs[0], Place(out, len(out) - 1), (phase,), schedule, bias, last=False)
 
 
+def _product_of_two(operator: Operator, setting: Setting) -> Work | None:
+    """Of matrices that are computed, alone or many, with broadcasts."""
+    plain = operator.is_a("MatMul") or (operator.attribute("alpha", 1.0) == 1 and not _given(operator, 2))
+    one, two = setting.shape(operator, 0), setting.shape(operator, 1)
+    if not plain or one is None or two is None or min(len(one), len(two)) < 2 or operator.attribute("transA", 0):
+        return None
+    axes = max(len(one), len(two)) - 2
+    batch = "abcdefgh"[:axes]
+    first, second = batch[axes - len(one) + 2 :] + "mk", batch[axes - len(two) + 2 :] + "kn"
+    if operator.attribute("transB", 0):
+        second = second[:-2] + "nk"
+    return _contraction(operator, setting, first, second, batch + "mn")
+
+
+@rule("Einsum")
+def einsum(operator: Operator, setting: Setting) -> Work | None:
+    """Products of two matrices, or of many."""
+    sides, arrow, out = word(operator, "equation", "").replace(" ", "").partition("->")
+    first, comma, second = sides.partition(",")
+    if not arrow or not comma or not (first + second + out).isalpha() or len(operator.inputs) != 2:
+        return None
+    return _contraction(operator, setting, first, second, out)
+
+
+def _contraction(operator: Operator, setting: Setting, first: str, second: str, out: str) -> Work | None:
+    """A sum over one axis; axes are called as Einsum does, and one of length 1 is repeated."""
+    one, two, made = setting.shape(operator, 0), setting.shape(operator, 1), _output(operator, setting)
+    summed = (set(first) & set(second)) - set(out)
+    if one is None or two is None or len(summed) != 1 or len(out) < 2 or not prod(one) * prod(two):
+        return None
+    (term,) = summed
+    row, column, batch = out[-2], out[-1], out[:-2]
+    distinct = all(len({*each}) == len(each) for each in (first, second, out))
+    if not distinct or {*first} - {*batch} != {row, term} or {*second} - {*batch} != {term, column}:
+        return None
+    a, b = (
+        {letter: step if size != 1 else 0 for letter, size, step in zip(letters, shape, strides(shape), strict=True)}
+        for letters, shape in ((first, one), (second, two))
+    )
+    terms = one[first.index(term)]
+    if terms != two[second.index(term)] or (a[term] != 1 and terms != 1):
+        return None
+    kernel = Product(
+        made[:-2], tuple(a.get(each, 0) for each in batch), tuple(b.get(each, 0) for each in batch),
+        made[-2], terms, made[-1], a[row], b[term], b[column], setting.cpu.lanes,
+    )  # fmt: skip
+    phase = Phase(kernel, macs=kernel.macs)
+    place = Place(made, len(made) - 1)
+    return Work(operator.inputs[0], place, (phase,), "product", last=False, others=(operator.inputs[1],))
+
+
+@rule("Softmax", "LogSoftmax")
+def softmax(operator: Operator, setting: Setting) -> Work | None:
+    """Over the last axis, or over channels."""
+    shape = setting.shape(operator)
+    if shape is None or not shape or not prod(shape):
+        return None
+    recent = setting.graph.opset() >= 13
+    axis = operator.attribute("axis", -1 if recent else 1) % len(shape)
+    if not recent and prod(shape[axis + 1 :]) != 1:  # over all axes from this one on
+        return None
+    behind = axis == len(shape) - 1
+    if not behind and (axis != 1 or len(shape) < 3):
+        return None
+    place = Place(shape, axis)
+    kernel = Softmax(prod(shape) // shape[axis], shape[axis], setting.cpu.lanes, operator.is_a("LogSoftmax"))
+    return Work(operator.inputs[0], place, (Phase(kernel),), "softmax", last=place.last)
+
+
+@rule("LayerNormalization")
+def layer_normalization(operator: Operator, setting: Setting) -> Work | None:
+    """Over the last axis, with constant scale and shift."""
+    shape, scale, shift = setting.shape(operator), setting.constant(operator, 1), setting.constant(operator, 2)
+    if shape is None or scale is None or (shift is None and _given(operator, 2)) or not prod(shape):
+        return None
+    if operator.attribute("axis", -1) % len(shape) != len(shape) - 1 or scale.size != shape[-1]:
+        return None
+    kernel = Normalizing(prod(shape[:-1]), shape[-1], setting.cpu.lanes, float(operator.attribute("epsilon", 1e-5)))
+    added = np.zeros_like(scale) if shift is None else shift
+    phase = Phase(kernel, lambda: kernel.packed(scale, added))
+    return Work(operator.inputs[0], Place(shape, len(shape) - 1), (phase,), "normalize", last=False)
+
+
 def _dense(geometry: Geometry, weights: np.ndarray, lanes: int) -> tuple[Phase, str]:
     kernel = dense(geometry, lanes)
     return Phase(kernel, lambda: kernel.packed(weights), geometry.macs), str(kernel)
@@ -238,12 +328,20 @@ def pool(operator: Operator, setting: Setting) -> Work | None:
     geometry = _window(operator, setting, window)
     if geometry is None:
         return None
-    after = tuple(operator.attribute("pads") or (0,) * 2 * len(window))[len(window) :]
-    pb, pr = _two(after, 0)
+    pb, pr = _behind(geometry)
+    if word(operator, "auto_pad", "NOTSET") in ("NOTSET", ""):
+        pb, pr = _two(tuple(operator.attribute("pads") or (0,) * 2 * len(window))[len(window) :], 0)
     maximum = operator.is_a("MaxPool")
     padded = bool(operator.attribute("count_include_pad", 0))
     kernel = pooling(geometry, setting.cpu.lanes, maximum=maximum, padded=padded, pb=pb, pr=pr)
     return Work(operator.inputs[0], Place(_output(operator, setting), 1), (Phase(kernel),), "pool")
+
+
+def _behind(g: Geometry) -> tuple[int, int]:
+    """Padding below and to the right, as much as windows need."""
+    high = (g.oh - 1) * g.sh + (g.kh - 1) * g.dh + 1 - g.ih - g.pt
+    wide = (g.ow - 1) * g.sw + (g.kw - 1) * g.dw + 1 - g.iw - g.pl
+    return max(0, high), max(0, wide)
 
 
 @rule("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
@@ -268,12 +366,12 @@ def resize(operator: Operator, setting: Setting) -> Work | None:
     shape, out = setting.shape(operator), _output(operator, setting)
     if shape is None or len(shape) != 4 or shape[:2] != out[:2] or not prod(out):
         return None
-    mode = _word(operator, "mode", "nearest")
-    coordinates = _word(operator, "coordinate_transformation_mode", "half_pixel")
-    nearest = _word(operator, "nearest_mode", "round_prefer_floor")
+    mode = word(operator, "mode", "nearest")
+    coordinates = word(operator, "coordinate_transformation_mode", "half_pixel")
+    nearest = word(operator, "nearest_mode", "round_prefer_floor")
     if operator.is_a("Upsample") or setting.graph.opset() < 11:
         coordinates, nearest = "asymmetric", "floor"
-    plain = not operator.attribute("antialias") and _word(operator, "keep_aspect_ratio_policy", "stretch") == "stretch"
+    plain = not operator.attribute("antialias") and word(operator, "keep_aspect_ratio_policy", "stretch") == "stretch"
     if mode not in ("nearest", "linear") or coordinates not in COORDINATES or nearest not in ROUNDING or not plain:
         return None
     slots = range(1, len(operator.inputs))
@@ -295,7 +393,8 @@ def resize(operator: Operator, setting: Setting) -> Work | None:
     return Work(operator.inputs[0], Place(out, 1), (Phase(kernel),), "resize")
 
 
-def _word(operator: Operator, name: str, default: str) -> str:
+def word(operator: Operator, name: str, default: str) -> str:
+    """An attribute that is text."""
     value = operator.attribute(name, default)
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -347,7 +446,7 @@ def _pads(
     dilations: tuple[int, ...],
 ) -> tuple[int, ...]:
     """Padding in front of each axis."""
-    auto = _word(operator, "auto_pad", "NOTSET")
+    auto = word(operator, "auto_pad", "NOTSET")
     if auto in ("NOTSET", ""):
         return tuple((operator.attribute("pads") or (0,) * 2 * len(shape))[: len(shape)])
     if auto == "VALID":

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,12 @@ class Library:
             )
         _require_intact(self.path, str(manifest.details["files"].get(name)))
         try:
-            self.functions = ctypes.CDLL(str(self.path.resolve()))
+            self.functions = _loaded(self.path, str(manifest.details["files"][name]))
             for function, (result, arguments) in _FUNCTIONS.items():
                 found = getattr(self.functions, function)
                 found.restype, found.argtypes = result, arguments
         except (OSError, AttributeError) as error:
-            reason = " ".join(str(error).replace(str(self.path.resolve()), "").split()).strip(": ")
+            reason = " ".join(str(error).split()).strip(": ")
             raise PruneirError(f"{self.path}: cannot be loaded ({reason}); compile it again on this machine") from None
         self.handle = ctypes.c_void_p(self.functions.model_create(threads))
         if not self.handle:
@@ -78,6 +79,17 @@ class Library:
         """GFLOP/s of fused multiply-adds on its threads."""
         with self.lock:
             return float(self.functions.model_peak(self.handle))
+
+
+def _loaded(path: Path, digest: str) -> ctypes.CDLL:
+    """The library, under a name of its own: of two with the same path, the system would give the first again."""
+    with TemporaryDirectory(prefix="pruneir-") as folder:
+        own = Path(folder) / f"{digest}.so"
+        own.symlink_to(path.resolve())
+        try:
+            return ctypes.CDLL(str(own))
+        except OSError as error:
+            raise OSError(str(error).replace(str(own), "")) from None
 
 
 def _require_intact(path: Path, expected: str) -> None:

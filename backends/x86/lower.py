@@ -25,6 +25,7 @@ from pruneir.backends.x86.expressions import Finish, Place, elementwise
 from pruneir.backends.x86.fusion import Fusion, Region
 from pruneir.backends.x86.kernels import Kernel as Template
 from pruneir.backends.x86.kernels import Phase, Setting, Work, work
+from pruneir.backends.x86.known import with_known_values
 from pruneir.backends.x86.moves import Move
 from pruneir.backends.x86.plain import Map, Transpose
 from pruneir.backends.x86.sources import KERNEL, Sources
@@ -54,6 +55,14 @@ class Step:
     move: Move | None = None
     last: bool = False
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The values that it makes."""
+        if self.region is not None:
+            return (self.region.value,)
+        operator = self.move.taken[-1] if self.move is not None and self.move.taken else self.main
+        return tuple(filter(None, operator.outputs))
+
 
 def lowered(graph: Graph, cpu: X86Cpu) -> Program:
     """The program of a graph with fixed shapes. PruneirError, one line, for what cannot be compiled."""
@@ -63,6 +72,7 @@ def lowered(graph: Graph, cpu: X86Cpu) -> Program:
 
 def setting_of(graph: Graph, cpu: X86Cpu) -> Setting:
     """What its steps depend on. PruneirError, one line, for a shape that depends on the data."""
+    graph = with_known_values(graph)
     shapes = infer(graph)
     for operator in graph.operators:
         for output in filter(None, operator.outputs):
@@ -85,20 +95,23 @@ def steps(setting: Setting) -> list[Step]:
             continue
         step = _step(operator, setting, fusion, last)
         found.append(step)
-        outputs = [step.region.value] if step.region is not None else operator.outputs
-        last.update(dict.fromkeys(filter(None, outputs), step.last))
+        last.update(dict.fromkeys(step.outputs, step.last))
     return sorted(found, key=lambda step: step.at)
 
 
 def _step(operator: Operator, setting: Setting, fusion: Fusion, last: dict[str, bool]) -> Step:
     at = fusion.order[operator]
+    if not any(prod(setting.shapes.shape(name) or ()) for name in filter(None, operator.outputs)):
+        return Step(at, operator, move=Move())  # of no numbers
     made = work(operator, setting)
     if made is not None:
         region = fusion.region(operator.outputs[0], made.place)
         at = max([at, *(fusion.order[each] for each in region.operators)])
-        return Step(at, operator, made, region, made.place, last=len(made.place.shape) > 2 and made.place.channel == 1)
+        return Step(at, operator, made, region, made.place, last=made.place.last)
     move = moves.move(operator, setting, last)
     if move is not None:
+        fusion.taken.update(move.taken)
+        at = max([at, *(fusion.order[each] for each in move.taken)])
         return Step(at, operator, move=move, last=move.last)
     for name in dict.fromkeys(filter(None, operator.inputs)):
         shape = setting.shapes.shape(name)
@@ -109,7 +122,7 @@ def _step(operator: Operator, setting: Setting, fusion: Fusion, last: dict[str, 
             if elementwise(operator, place, setting.graph, setting.shapes, {name}):
                 region = fusion.region(name, place, operator)
                 at = max(fusion.order[each] for each in region.operators)
-                return Step(at, operator, None, region, place, last=len(shape) > 2 and place.channel == 1)
+                return Step(at, operator, None, region, place, last=place.last)
     return Step(at, operator)
 
 
@@ -188,10 +201,11 @@ class _Writing:
         out = self.written(step.region.value, step.last)
         for phase in phases:
             first = [read] if phase.weights is None else [read, self.constant(phase.weights())]
+            first += [self.read(name, False) for name in made.others] if made is not None else []
             finish = Finish(step.place, self.graph, self.shapes, self.setting.cpu.lanes, len(first) + 1)
             text = finish.source(KERNEL, start, step.region.operators, made.bias if made is not None else None)
             operands = [
-                self.constant(finish.constants[int(each[1:])]) if each[0] == "#" else self._operand(each, step, finish)
+                self.constant(finish.constants[int(each[1:])]) if each[0] == "#" else self._operand(each, step)
                 for each in finish.operands
             ]
             arguments = [*first, out, *operands]
@@ -205,8 +219,10 @@ class _Writing:
         inputs = [name for name in step.main.inputs if name and self.graph.constant(name) is None]
         return next(name for name in inputs if self.shapes.shape(name) == shape)
 
-    def _operand(self, name: str, step: Step, finish: Finish) -> str:
-        return self.read(name, step.last) if name in finish.whole else self.read(name, False)
+    def _operand(self, name: str, step: Step) -> str:
+        """What a region reads from outside: in the order of its own values, if it has as many axes."""
+        assert step.place is not None
+        return self.read(name, step.last and len(self.shapes.shape(name) or ()) == len(step.place.shape))
 
     def _move(self, step: Step, move: Move) -> None:
         """Copies, or a name for memory that is there."""
@@ -214,9 +230,11 @@ class _Writing:
         if move.same is not None:
             self.names[output, move.last] = self.read(move.same, move.last != move.turned)
             return
-        for source, target, copy in move.copies:
-            arguments = [self.read(source, move.last), self.written(target, move.last)]
-            self._call(copy, arguments, step.main.label, "copy")
+        for name in step.outputs:
+            self.written(name, move.last)
+        for copy in move.copies:
+            there = self.read(copy.source, copy.last) if isinstance(copy.source, str) else self.constant(copy.source)
+            self._call(copy.kernel, [there, self.written(copy.target, move.last)], step.main.label, "copy")
 
     def _island(self, operators: Sequence[Operator]) -> None:
         """Operators by TVM."""
@@ -266,7 +284,9 @@ class _Writing:
         macs: int = 0,
         written: int = 1,
     ) -> None:
-        """A call of a kernel of ours; `written` is the place of what it writes among its arguments."""
+        """A call of a kernel of ours, if it has work; `written` is the place of what it writes among its arguments."""
+        if not template.items:
+            return
         kernel = self.sources.kernel(type(template).__name__.lower(), template.source(KERNEL, finish))
         if kernel not in self.kernels:
             parameters = tuple(("float", place != written) for place in range(len(arguments)))

@@ -1,4 +1,4 @@
-"""Kernels that go through numbers once: elementwise operators on their own, transposes, copies."""
+"""Kernels that go through numbers once: elementwise operators on their own, transposes."""
 
 from __future__ import annotations
 
@@ -55,39 +55,3 @@ class Transpose:
         """Its C; see `instance`."""
         macros = {"SAMPLES": self.samples, "ROWS": self.rows, "COLUMNS": self.columns, "BAND": _BAND}
         return instance("transpose.h", name, finish, macros)
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Runs of numbers from one place to another: runtime/copy.h. Pointers: x, y.
-
-    rows, width        how many runs, and how long they are
-    step, start        how far they lie apart in x, and where the first begins
-    to_step, to_start  likewise in y
-    """
-
-    rows: int
-    width: int
-    step: int = 0
-    start: int = 0
-    to_step: int = 0
-    to_start: int = 0
-    scratch: int = 0
-
-    @property
-    def items(self) -> int:
-        """Independent shares of the work."""
-        return min(_ITEMS, self.rows)
-
-    def source(self, name: str, finish: str = "") -> str:
-        """Its C; see `instance`."""
-        macros = {
-            "ROWS": self.rows,
-            "WIDTH": self.width,
-            "FROM": self.step,
-            "TO": self.to_step,
-            "X0": self.start,
-            "Y0": self.to_start,
-            "ITEMS": self.items,
-        }
-        return instance("copy.h", name, finish, macros)

@@ -88,9 +88,10 @@ class _Walk:
         operands = {name for operator in region.operators for name in operator.inputs if name} - made
         size = self._size(region.value)
         for name in operands:
-            whole = graph.constant(name) is None and self._shape(name) == place.shape
-            size += self.read(name, last=step.last and whole)
-        size += self.read(work.data, last=work.last) if work is not None else 0
+            aligned = graph.constant(name) is None and len(self._shape(name)) == len(place.shape)
+            size += self.read(name, last=step.last and aligned)
+        if work is not None:
+            size += self.read(work.data, last=work.last) + sum(self.read(name, last=False) for name in work.others)
         vectors = prod(place.shape) // place.channels * ceil(place.channels / self.setting.cpu.lanes)
         arithmetic = vectors * sum(_FUNCTIONS.get(operator.type, 0) for operator in region.operators)
         weights = 0.0
@@ -104,10 +105,11 @@ class _Walk:
         if move.same is not None:
             self.read(move.same, last=move.last != move.turned)
             self.there.add((operator.outputs[0], move.last))
-        for source, target, copy in move.copies:
-            self.read(source, last=move.last)
-            self.cycles += 2 * 4 * copy.rows * copy.width / _CACHED
-            self.there.add((target, move.last))
+        for copy in move.copies:
+            if isinstance(copy.source, str):
+                self.read(copy.source, last=copy.last)
+            self.cycles += 2 * 4 * copy.kernel.size / _CACHED
+            self.there.add((copy.target, move.last))
 
     def _island(self, operator: Operator) -> None:
         for name in filter(None, operator.inputs):

@@ -13,7 +13,9 @@ import pytest
 from pruneir.artifact import Artifact
 from pruneir.backends.lowering.program import Program
 from pruneir.backends.x86.cpu import AVX2, features
+from pruneir.deployment.compiling import Compiler
 from pruneir.errors import PruneirError
+from pruneir.graph import parse
 from support.firmware import WEIGHTS, dense, program
 from support.x86 import ITEMS, compiled, scaled
 
@@ -151,3 +153,11 @@ def test_an_archive_for_another_machine(tmp_path: Path) -> None:
     if shutil.which("qemu-aarch64"):
         ran = subprocess.run(["qemu-aarch64", tmp_path / "t"], capture_output=True, text=True, check=True)
         assert ran.stdout == "108 219\n"
+
+
+def test_what_is_compiled_again_into_a_folder_is_what_runs(tmp_path: Path) -> None:
+    compiler, x = Compiler.of("x86-avx2"), np.ones((1, 4), np.float32)
+    for factor in (2.0, 3.0):
+        graph = parse(f"x[1,4] -> y {{ y = Mul(x, {factor}) }}")
+        artifact = compiler.compile(graph, tmp_path / "x86", force=True).artifact
+        assert artifact.run({"x": x})["y"].tolist() == [[factor] * 4]
