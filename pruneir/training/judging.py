@@ -17,7 +17,7 @@ from pruneir.training.network import Network
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Judges by a loss and, where outputs and labels let it, by accuracy, agreement or fidelity.
+    """Judges by a loss and, where outputs and labels let it, by accuracy, agreement, fidelity, or the loss's own score.
 
     teacher  the network to agree with where there are no labels
     outputs  that count
@@ -48,14 +48,20 @@ class Judge:
         """A network on samples, as it is at inference."""
         network.eval()
         tally, scored = Tally(), True
+        meter = self.loss.meter() if self.loss.meter is not None else None
         total, samples = 0.0, 0
         for batch in batches:
             values = batch.counting(network(batch.feeds, self.names))
             taught = self.taught(batch, always=batch.labels is None)
             total += float(self.loss(values, batch.labels, taught)) * batch.count
             samples += batch.count
-            scored = scored and self._add(tally, values, batch, taught)
+            if meter is not None and batch.labels is not None:
+                meter.add(values, batch.labels)
+            else:
+                scored = scored and self._add(tally, values, batch, taught)
         loss = total / max(samples, 1)
+        if meter is not None:
+            return Judged(meter.points, meter.kind, samples, loss)
         if not scored or tally.kind is None:
             return Judged(-loss, "loss", samples, loss)
         found = tally.score

@@ -2,6 +2,7 @@
 
 cross-entropy   −log softmax(z)[label], mean over samples (and places, where outputs have some)
 mse             mean (y − label)²
+multibox        see `multibox`
 distance from the teacher, per output with values z, teacher's t:
     classes   T²·KL(softmax(t/T) ‖ softmax(z/T)), mean over samples and places (Hinton et al., 2015): of what a final
               Softmax gets
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +30,16 @@ Term = Callable[[Values, "Tensor | None", "Values | None"], Tensor]
 _FLOOR = 1e-12
 
 
+class Meter(Protocol):
+    """A score that is being counted over labelled samples: `points` of 100, and what they mean."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def points(self) -> float: ...  # noqa: D102
+    def add(self, values: Values, labels: Tensor) -> None: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """Some terms, each with its weight.
@@ -36,12 +47,14 @@ class Loss:
     names     values that the network must give, of which the loss is made
     teaches   whether it looks at the teacher
     text      what it is, in words
+    meter     makes what counts the score that goes with the loss, where that is none of `pruneir.score`
     """
 
     terms: tuple[tuple[float, Term], ...]
     names: tuple[str, ...]
     teaches: bool
     text: str
+    meter: Callable[[], Meter] | None = None
 
     def __call__(self, values: Values, labels: Tensor | None = None, taught: Values | None = None) -> Tensor:
         """The loss of a batch: of `values` and of the teacher's, by name."""
@@ -52,7 +65,7 @@ def cross_entropy(head: Head) -> Term:
     """The term for integer labels `[N]`, or `[N, …]` for scores `[N, classes, …]`."""
 
     def term(values: Values, labels: Tensor | None, taught: Values | None) -> Tensor:
-        scores, given = head.scores(values[head.value]), _labels(labels)
+        scores, given = head.scores(values[head.value]), labels_of(labels)
         if scores.ndim < 2 or given.numel() * scores.shape[1] != scores.numel():
             raise PruneirError(
                 f"cross-entropy: labels {list(given.shape)} do not go with '{head.output}', whose scores are "
@@ -75,7 +88,7 @@ def mse(head: Head) -> Term:
     """The term for labels of the output's own shape; an output of one number a sample takes labels `[N]`."""
 
     def term(values: Values, labels: Tensor | None, taught: Values | None) -> Tensor:
-        output, given = values[head.output], _labels(labels)
+        output, given = values[head.output], labels_of(labels)
         if output.numel() != given.numel() or len(output) != len(given):
             raise PruneirError(
                 f"mse: labels {list(given.shape)} do not go with '{head.output}', which is {list(output.shape)}; give "
@@ -142,7 +155,8 @@ def _taught(taught: Values | None) -> Values:
     return taught
 
 
-def _labels(labels: Tensor | None) -> Tensor:
+def labels_of(labels: Tensor | None) -> Tensor:
+    """The labels; PruneirError if there are none."""
     if labels is None:
         raise PruneirError("the loss needs labels, and the data have none; give --labels, or loss=distill")
     return labels

@@ -11,6 +11,7 @@ from pruneir.graph import Graph
 from pruneir.pipeline.run import require_matches
 from pruneir.training.heads import Head, head_of
 from pruneir.training.losses import Loss, Term, cross_entropy, distance, entry, mse
+from pruneir.training.multibox import multibox
 from pruneir.training.options import LOSSES, Training
 from pruneir.verify.tolerance import is_float
 
@@ -32,16 +33,26 @@ def loss_of(graph: Graph, training: Training, labels: np.ndarray | None, teacher
         return _from_teacher(training, heads, 1.0, teacher)
     if labels is None:
         raise PruneirError(f"loss={kind} needs labels, and the data have none; give --labels, or loss=distill")
-    head = _labelled(training, heads)
-    term = cross_entropy(head) if kind == "cross-entropy" else mse(head)
-    value = head.value if kind == "cross-entropy" else head.output
+    own = _by_kind(graph, training, heads, kind)
     share = training.distill
-    own = Loss(((1.0 - share, term),), (value,), False, kind)
     if not share:
         return own
     taught = _from_teacher(training, heads, share, teacher)
+    terms = tuple(((1.0 - share) * weight, term) for weight, term in own.terms)
     names = tuple(dict.fromkeys((*own.names, *taught.names)))
-    return Loss((*own.terms, *taught.terms), names, True, f"{1 - share:g} {kind} + {share:g} {taught.text}")
+    text = f"{1 - share:g} {kind} + {share:g} {taught.text}"
+    return Loss((*terms, *taught.terms), names, True, text, own.meter)
+
+
+def _by_kind(graph: Graph, training: Training, heads: list[Head], kind: str) -> Loss:
+    """The loss of labels alone."""
+    if kind == "multibox":
+        term = multibox(graph, training.anchors)
+        return Loss(((1.0, term),), (term.loc, term.conf), False, kind, term.meter)
+    head = _labelled(training, heads)
+    if kind == "cross-entropy":
+        return Loss(((1.0, cross_entropy(head)),), (head.value,), False, kind)
+    return Loss(((1.0, mse(head)),), (head.output,), False, kind)
 
 
 def _from_teacher(training: Training, heads: list[Head], share: float, teacher: bool) -> Loss:
@@ -80,7 +91,7 @@ def _labelled(training: Training, heads: list[Head]) -> Head:
     if training.labelled is None and len(heads) > 1:
         raise PruneirError(
             f"labels could be for any of the outputs {', '.join(known)}; say for which by labelled=NAME, or give "
-            "loss=distill or loss=module:function"
+            "loss=multibox for boxes, loss=distill or loss=module:function"
         )
     return next(head for head in heads if training.labelled in (None, head.output))
 

@@ -12,7 +12,7 @@ _SHARES = ("distill", "dropout", "gamma")
 _POSITIVE = ("temperature", "lr")
 _NOT_NEGATIVE = ("clip", "momentum", "weight_decay", "warmup", "l1_gamma", "l1_weights", "l2_weights")
 _COUNTS = {"epochs": 1, "batch": 1, "patience": 1, "threads": 0}
-LOSSES = ("auto", "cross-entropy", "mse", "distill")
+LOSSES = ("auto", "cross-entropy", "mse", "multibox", "distill")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Training:
 
     epochs        how often all samples are seen
     loss          what is made small: cross-entropy (integer labels, from the values before a final Softmax), mse,
+                  multibox (boxes, of a detector's outputs loc and conf: Liu et al., ECCV 2016),
                   distill (the distance from the teacher's outputs), or your own as module:function, f(outputs, labels,
                   teacher's outputs) → scalar; auto goes by the labels, and is distill without
     distill       share of the distance from the teacher in a loss with labels, 0–1
@@ -31,6 +32,7 @@ class Training:
                   squared difference over the variance; auto is classes before a final Softmax, the sum of both for
                   other outputs [N, several], values elsewhere
     temperature   what scores of classes are divided by when they are distilled
+    anchors       .npy file of the anchors of `loss=multibox`, `[A, 4]`, where the graph does not hold them
     labelled      the output that labels are for, where there are several
     output_weights  weight of an output in the distance from the teacher, `NAME=0.5`; the others have 1
     optimizer     what takes the steps: sgd with Nesterov's momentum, or adamw
@@ -70,6 +72,7 @@ class Training:
     distill: float = 0.0
     match: Literal["auto", "classes", "values"] = "auto"
     temperature: float = 4.0
+    anchors: str | None = None
     labelled: str | None = None
     output_weights: tuple[str, ...] = ()
     optimizer: Literal["sgd", "adamw"] = "sgd"

@@ -1,0 +1,69 @@
+"""`pruneir train` and `pruneir optimize` of a detector: mAP in the table and in the JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pruneir.cli import main  # noqa: E402
+from pruneir.onnx_io import load, save  # noqa: E402
+from support.detector import ANCHORS, detector, scenes  # noqa: E402
+
+LOSS = ("--loss", "multibox", "--anchors", "anchors.npy")
+FAST = ("--epochs", "2", "--batch", "8", "--lr", "0.01", "--threads", "1")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save(detector(anchors=False), "net.onnx")
+    np.save("anchors.npy", ANCHORS)
+    np.savez("data.npz", **scenes(16))  # type: ignore[arg-type]
+    return tmp_path
+
+
+def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    given = (
+        "train",
+        "net.onnx",
+        "--data",
+        "data.npz",
+        "--val",
+        "data.npz",
+        *FAST,
+        "--choose",
+        "last",
+        "-o",
+        "out.onnx",
+    )
+    assert main([*given, *LOSS, "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [epoch["judged"]["kind"] for epoch in told["epochs"]] == ["mAP", "mAP"]
+    assert 0 <= told["after"]["points"] <= 100
+    assert told["epochs"][1]["loss"] < told["epochs"][0]["loss"]
+    assert list(load("out.onnx").outputs) == ["loc", "conf"]
+
+
+def test_behind_a_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    train = "train{loss=multibox,anchors=anchors.npy,epochs=1,batch=8,lr=0.01,threads=1}"
+    given = ["optimize", "net.onnx", "--pass", "filter{ratio=0.3}", "--pass", train, "--data", "data.npz"]
+    assert main([*given, "-o", "out.onnx"]) == 0
+    assert "mAP" in capsys.readouterr().err
+
+
+ERRORS = {
+    "no anchors": (("--loss", "multibox"), "give them as anchors=FILE.npy"),
+    "no file": (("--loss", "multibox", "--anchors", "none.npy"), "none.npy: no such file"),
+}
+
+
+@pytest.mark.parametrize(("given", "told"), ERRORS.values(), ids=ERRORS)
+def test_errors(capsys: pytest.CaptureFixture[str], given: tuple[str, ...], told: str) -> None:
+    assert main(["train", "net.onnx", "--data", "data.npz", *given, *FAST, "-o", "out.onnx"]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not Path("out.onnx").exists()
