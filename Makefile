@@ -14,7 +14,7 @@ demo: $(VENV)/.core
 	    --data models/data/mnist_test_2k.npz -o demo/mnist.pruned.onnx --force
 
 test: $(VENV)/.dev lint programs
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m ""
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,tvm,train,images]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,tvm,train,images,report]'
 	@touch $@ $(VENV)/.core
 
 clean:

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pruneir.api import Optimized, compile, load, optimize, save, trace, train
+    from pruneir.api import Optimized, compile, load, optimize, save, sensitivity, trace, train
     from pruneir.artifact import Artifact, Profile
     from pruneir.backend import load_artifact
     from pruneir.deployment.compiling import Compiled
@@ -40,6 +40,7 @@ __all__ = [
     "optimize",
     "read_safetensors",
     "save",
+    "sensitivity",
     "trace",
     "train",
     "write_safetensors",

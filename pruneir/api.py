@@ -32,6 +32,8 @@ from pruneir.pipeline.run import Progress, run
 from pruneir.report.accuracy import Accuracy, accuracy
 from pruneir.report.document import document
 from pruneir.shapes import with_input_shapes
+from pruneir.sparsity.sensitivity import By, Sensitivity
+from pruneir.sparsity.sensitivity import sensitivity as scan
 from pruneir.training.extra import require_torch
 from pruneir.training.options import Training
 from pruneir.training.trained import Trained
@@ -275,6 +277,36 @@ def train(
         seed=seed,
         progress=progress or (lambda text, share: None),
     )
+
+
+def sensitivity(
+    network: Network,
+    *,
+    data: Given,
+    by: By = "quality",
+    values: Sequence[float] = (),
+    samples: int = 2000,
+    only: Sequence[str] = (),
+    labels: str | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    input_shapes: Mapping[str, Shape] | None = None,
+    progress: Progress | None = None,
+) -> Sensitivity:
+    """Prune each layer's weights alone, to several values, and score the network, which is not changed.
+
+    data     like that of `optimize`: to score on
+    by       what the values are: `quality`, q of |w| < q·σ, or `sparsity`, the share of zeros
+    values   a few from mild to severe if not given
+    samples  of the data, at most, chosen by chance
+    only     globs of tensors and nodes
+    """
+    graph = load(network)
+    if input_shapes:
+        graph = with_input_shapes(graph, input_shapes)
+    given = load_data(data, graph, labels=labels, scaling=Scaling(scale, tuple(mean), tuple(std))).some(samples)
+    return scan(graph, given, by, values, only=_globs(only), progress=progress or (lambda stage, share: None))
 
 
 def compile(

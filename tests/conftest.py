@@ -10,7 +10,7 @@ import pytest
 
 from pruneir.backends.cortex_m.toolchain import INSTALL, missing
 
-EXTRAS = ("PIL", "safetensors", "torch", "tvm")
+EXTRAS = ("PIL", "matplotlib", "safetensors", "torch", "tvm")
 
 
 def pytest_configure() -> None:

@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from pruneir.cli import bench, compile, doctor, explain, inspect, optimize, passes, run, targets, train, verify
+from pruneir.cli import (
+    bench,
+    compile,
+    doctor,
+    explain,
+    inspect,
+    optimize,
+    passes,
+    run,
+    sensitivity,
+    targets,
+    train,
+    verify,
+)
 from pruneir.errors import PruneirError
 
 app = typer.Typer(
@@ -22,6 +35,7 @@ app = typer.Typer(
 _VERBS: tuple[Callable[..., int], ...] = (
     inspect.inspect,
     explain.explain,
+    sensitivity.sensitivity,
     optimize.optimize,
     train.train,
     verify.verify,

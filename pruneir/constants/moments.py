@@ -49,11 +49,13 @@ class Moments:
 
 def estimate(coupling: Coupling) -> dict[str, Moments]:
     """The moments of every value that has some, by name."""
-    return _Estimate(coupling).run()
+    return Estimate(coupling).run()
 
 
 @dataclass(slots=True)
-class _Estimate:
+class Estimate:
+    """Carries moments through a graph, operator by operator."""
+
     coupling: Coupling
     known: dict[str, Moments] = field(default_factory=dict)
     functions: Functions = field(init=False)
@@ -62,6 +64,7 @@ class _Estimate:
         self.functions = Functions(self.coupling.graph.opset())
 
     def run(self) -> dict[str, Moments]:
+        """The moments of every value that has some."""
         handlers: dict[str, Callable[[Operator], Moments | None]] = {"Concat": self._concat, "Mul": self._product}
         handlers |= dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), self._linear)
         handlers |= dict.fromkeys(("Add", "Sub", "Sum"), self._sum) | dict.fromkeys(_SAME, self._same)
@@ -184,10 +187,13 @@ class _Estimate:
                 keys = _keys(self.coupling.generators.leaves(known.rows()))
                 at = order[np.searchsorted(source, keys, sorter=order).clip(max=len(order) - 1)]
                 if np.array_equal(source[at], keys):
-                    variance = np.zeros(len(at)) if operator.type in _AVERAGES else x.variance[at]
-                    self.known[name] = Moments(axis, x.mean[at], variance)
+                    self.known[name] = Moments(axis, x.mean[at], self._moved(operator, x.variance[at]))
 
     # Inside
+
+    def _moved(self, operator: Operator, variance: np.ndarray) -> np.ndarray:
+        """The variance behind an operator that moves channels, or takes one number of each."""
+        return np.zeros_like(variance) if operator.type in _AVERAGES else variance
 
     def _fits(self, name: str, moments: Moments) -> bool:
         shape = self.coupling.traced.shapes.shape(name)

@@ -42,10 +42,11 @@ class Checker:
         from pruneir.verify import verify  # noqa: PLC0415 - ONNX Runtime is slow to import
 
         feeds = self._feeds(before, _FEW)
+        kept = result.kept() if result.kept else None
         if result.reference is None:
-            found = verify(before, result.graph, feeds)
+            found = verify(before, result.graph, feeds, kept=kept)
             return found if self.data is not None or not found.ok else self._at_odd_sizes(before, result.graph) or found
-        return verify(result.reference(), result.graph, feeds, result.kind, result.kept() if result.kept else None)
+        return verify(result.reference(), result.graph, feeds, result.kind, kept)
 
     def _at_odd_sizes(self, before: Graph, after: Graph) -> Verification | None:
         """The verdict where symbols but the batch have odd sizes, if it is a refusal: rounding tells only there."""

@@ -27,7 +27,7 @@ from pruneir.errors import PruneirError, Refusal
 from pruneir.graph import Graph
 from pruneir.onnx_io import load, save, skeleton
 from pruneir.pipeline.outcome import Record, Round
-from pruneir.pipeline.passes import GroupRow, Result
+from pruneir.pipeline.passes import GroupRow, LayerRow, Result
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
 from pruneir.verify import Verification
@@ -44,6 +44,7 @@ class _Done:
     cut: tuple[str, ...]
     check: Verification | None
     seconds: float
+    layers: tuple[LayerRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ def _done(record: Record) -> _Done:
     result, check = record.result, record.check
     return _Done(
         rows=result.rows,
+        layers=result.layers,
         refusals=result.refusals,
         notes=result.notes,
         changed=tuple(sorted(result.changed)),
@@ -178,6 +180,7 @@ def _record(step: Step, done: _Done, graph: Graph) -> Record:
     result = Result(
         graph,
         rows=done.rows,
+        layers=done.layers,
         refusals=done.refusals,
         notes=done.notes,
         cuts={key: {} for key in done.cut},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pruneir.cost import Cost
 from pruneir.errors import Refusal
 from pruneir.graph import Graph
-from pruneir.pipeline.passes import GroupRow, Result
+from pruneir.pipeline.passes import GroupRow, LayerRow, Result
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
 from pruneir.score import Score
@@ -123,6 +123,16 @@ class Outcome:
             now = {row.name: row for row in record.result.rows}
             for name, row in now.items():
                 merged[name] = _joined(merged[name], row) if name in merged else row
+        return tuple(merged.values())
+
+    @cached_property
+    def layers(self) -> tuple[LayerRow, ...]:
+        """The weights that passes set to zero, from the first such pass to the last."""
+        merged: dict[str, LayerRow] = {}
+        for record in self.records:
+            for row in record.result.layers:
+                first = merged.get(row.name, row)
+                merged[row.name] = replace(row, weights=first.weights, before=first.before)
         return tuple(merged.values())
 
     @property

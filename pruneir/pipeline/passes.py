@@ -127,11 +127,31 @@ class GroupRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerRow:
+    """What a pass set to zero in one weight, for the table.
+
+    name           tensor
+    layer          label of the operator that reads it
+    weights        entries of the tensor
+    before, after  entries that were not zero, and are not zero
+    note           why nothing, or not more, was set to zero
+    """
+
+    name: str
+    layer: str
+    weights: int
+    before: int
+    after: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a pass made.
 
     graph      the new graph
     rows       one per group, for structured passes
+    layers     one per weight, for passes that set weights to zero
     refusals   what was left alone, and why
     notes      what the reader of the table should know, a line each
     cuts       kept positions of initializers, in the indices of the graph given
@@ -145,6 +165,7 @@ class Result:
 
     graph: Graph
     rows: tuple[GroupRow, ...] = ()
+    layers: tuple[LayerRow, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
     cuts: Cuts = field(default_factory=dict)

@@ -78,7 +78,8 @@ class Recipe:
 
     def resolved(self, rows: Iterable[Iterable[GroupRow]]) -> Recipe:
         """This recipe with the share that each step cut from each group, from the table rows of each step."""
-        steps = [Step(step.what, _shares(done) or step.ratios) for step, done in zip(self.steps, rows, strict=True)]
+        asked = [{**self.ratios, **step.ratios} for step in self.steps]
+        steps = [Step(step.what, _shares(done) or r) for step, done, r in zip(self.steps, rows, asked, strict=True)]
         return replace(self, steps=tuple(steps), ratios={})
 
     def to_toml(self) -> str:

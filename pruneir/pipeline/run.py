@@ -197,7 +197,7 @@ class _Chain:
                 Uncut(before.graph, _composed(before.kept, result.kept)) if before else Uncut(graph, result.kept)
             )
             self.settled = False
-        elif step.what.lossy and result.changed:
+        elif step.what.lossy and result.changed and not result.layers:
             self.settled = True
 
     def _context(self, step: Step, where: str, done: float) -> Context:

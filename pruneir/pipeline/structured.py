@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pruneir.constants import Held, absorb, estimate, held_constants
+from pruneir.constants import Held, Moments, absorb, estimate, held_constants
 from pruneir.cost import MacCounter, macs_by_operator
 from pruneir.coupling import Coupling, Cut, Group
 from pruneir.errors import PruneirError
@@ -71,7 +71,7 @@ class Structured(Pass):
         )
         for group in scores:
             why[group.name] = why_not_more(group, len(removed.get(group, ())), budget)
-        return self._cut(coupling, removed, why)
+        return removing(coupling, removed, why, absorb_held=self.absorb)
 
     def _budget(self, scores: Scores, context: Context) -> Budget:
         return Budget(
@@ -83,27 +83,41 @@ class Structured(Pass):
             ratios=_by_glob(scores, context.ratios),
         )
 
-    def _cut(self, coupling: Coupling, removed: Removed, why: Mapping[str, str]) -> Result:
-        dead = coupling.dead(removed.items())
-        cut = coupling.cut(dead)
-        surgery = apply(coupling, dead)
-        changed: frozenset[str] = frozenset()
-        constants: Held = {}
-        if self.absorb and removed:
-            constants = held_constants(coupling, cut, estimate(coupling))
-            changed = absorb(coupling, cut, constants, surgery.graph).changed
-        return Result(
-            graph=surgery.graph,
-            rows=_rows(coupling, removed, why),
-            refusals=tuple(locks(coupling)),
-            notes=_opened(coupling, cut),
-            cuts=surgery.cuts,
-            copies=surgery.copies,
-            changed=changed,
-            reference=lambda: held(coupling, dead, constants) if self.absorb else masked(coupling, dead),
-            kind="held" if self.absorb else "masked",
-            kept=lambda: kept_positions(coupling, dead),
-        )
+
+def removing(
+    coupling: Coupling,
+    removed: Removed,
+    why: Mapping[str, str],
+    *,
+    absorb_held: bool = True,
+    moments: Mapping[str, Moments] | None = None,
+) -> Result:
+    """The graph without some channels, a row for each group, and the uncut network that it must equal.
+
+    why          by name, what is to be said of a group
+    absorb_held  fold the constants that the channels leave into their consumers
+    moments      whose means these constants are; estimated from the weights if not given
+    """
+    dead = coupling.dead(removed.items())
+    cut = coupling.cut(dead)
+    surgery = apply(coupling, dead)
+    changed: frozenset[str] = frozenset()
+    constants: Held = {}
+    if absorb_held and removed:
+        constants = held_constants(coupling, cut, estimate(coupling) if moments is None else moments)
+        changed = absorb(coupling, cut, constants, surgery.graph).changed
+    return Result(
+        graph=surgery.graph,
+        rows=_rows(coupling, removed, why),
+        refusals=tuple(locks(coupling)),
+        notes=_opened(coupling, cut),
+        cuts=surgery.cuts,
+        copies=surgery.copies,
+        changed=changed,
+        reference=lambda: held(coupling, dead, constants) if absorb_held else masked(coupling, dead),
+        kind="held" if absorb_held else "masked",
+        kept=lambda: kept_positions(coupling, dead),
+    )
 
 
 def _restrictions(budget: Budget, why: Mapping[str, str]) -> list[str]:

@@ -6,12 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 from pruneir.cost import Cost
+from pruneir.coupling import couple
 from pruneir.deployment.prediction import predicted
 from pruneir.errors import Refusal
 from pruneir.pipeline.outcome import Outcome, Record
 from pruneir.pipeline.passes import GroupRow
 from pruneir.report.accuracy import Accuracy
 from pruneir.report.counted import counted_at
+from pruneir.report.stored import layer_document, macs_left, size_document, stored
 
 SCHEMA = 1
 _COSTS = ("macs", "params", "bytes", "activation_peak")
@@ -37,6 +39,8 @@ def document(
         "passes": [_pass(record) for record in outcome.records],
         "warnings": list(outcome.warnings),
     }
+    if outcome.layers:
+        found |= _sparsity(outcome)
     if outcome.rounds:
         found["schedule"] = _schedule(outcome)
     return found | ({"accuracy": asdict(accuracy)} if accuracy else {})
@@ -67,6 +71,15 @@ def _group(row: GroupRow) -> dict[str, Any]:
         "channels": {"before": row.channels_before, "after": row.channels_after},
         "macs": {"before": row.macs_before, "after": row.macs_after},
         "note": row.note,
+    }
+
+
+def _sparsity(outcome: Outcome) -> dict[str, Any]:
+    """The weights that were set to zero, the bytes of all, and the MACs where zeros are skipped."""
+    return {
+        "layers": [layer_document(row) for row in outcome.layers],
+        "stored": {"before": size_document(stored(outcome.original)), "after": size_document(stored(outcome.graph))},
+        "macs_without_zeros": macs_left(couple(outcome.graph)),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,21 @@ from pruneir.explain import locks
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import GroupRow
 from pruneir.pipeline.prepare import opened, prepared
-from pruneir.report import numbers
+from pruneir.report import numbers, sparsity
 from pruneir.report.counted import Counted, counted_at, is_open, sentence
 from pruneir.report.document import SCHEMA, refusal
 from pruneir.report.explanation import group_document
+from pruneir.report.stored import is_sparse, size_document
 from pruneir.report.table import groups as group_table
 from pruneir.report.table import members as group_members
 from pruneir.report.table import refusals
+from pruneir.sparsity import Size, sizes, weights
 
 Sizes = Mapping[str, tuple[int | str, ...]]
 _SHOWN = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inspection:
     """The figures.
 
@@ -52,6 +55,12 @@ class Inspection:
     locks: tuple[Refusal, ...]
     macs: Mapping[Operator, int]
     counted: Counted
+
+    @cached_property
+    def stored(self) -> list[Size]:
+        """The bytes of matrices and kernels, of a network that has zeros among them; else none."""
+        found = weights(self.graph)
+        return sizes(found) if is_sparse(found) else []
 
     @property
     def operators(self) -> dict[str, int]:
@@ -76,6 +85,7 @@ class Inspection:
             "prunable_share": self.share,
             "groups": [{**group_document(group), "macs": self._macs(group)} for group in self.groups],
             "locks": [refusal(lock) for lock in self.locks],
+            "weights": [size_document(size) for size in self.stored],
         }
 
     def table(self, verbose: bool = False, width: int = 80) -> Lines:
@@ -88,6 +98,9 @@ class Inspection:
         if rows:
             parts.append(group_table(rows, width=width))
             parts += [group_members(rows)] if verbose else []
+        if self.stored:
+            names = {weight.name: weight.layer for weight in weights(self.graph)}
+            parts.append(sparsity.of_weights(self.stored, names, width=width))
         if self.locks:
             parts.append(refusals(self.locks, None if verbose else _SHOWN))
         return Lines(Text(f"\n{Path(self.source).name}\n", style="bold"), *[Padding(p, (0, 0, 1, 1)) for p in parts])

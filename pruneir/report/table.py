@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pruneir.coupling import couple
 from pruneir.deployment.prediction import Prediction, predicted
 from pruneir.errors import Refusal
 from pruneir.pipeline.outcome import Outcome, Record
@@ -19,6 +20,8 @@ from pruneir.report import numbers
 from pruneir.report.accuracy import Accuracy
 from pruneir.report.columns import aligned, cropped, plain
 from pruneir.report.counted import counted_at, is_open, sentence
+from pruneir.report.sparsity import layers
+from pruneir.report.stored import macs_left, stored
 
 if TYPE_CHECKING:
     from pruneir.verify import Verification
@@ -39,6 +42,8 @@ def table(outcome: Outcome, accuracy: Accuracy | None = None, *, verbose: bool =
     if outcome.rows:
         parts.append(groups(outcome.rows, width=width))
         parts += [members(outcome.rows)] if verbose else []
+    if outcome.layers:
+        parts.append(layers(outcome.layers, width=width))
     if outcome.refusals:
         parts.append(refusals(outcome.refusals, None if verbose else _SHOWN))
     prediction = predicted(outcome)
@@ -148,12 +153,14 @@ def _listed(names: Sequence[str]) -> str:
 def _sums(outcome: Outcome, accuracy: Accuracy | None, prediction: Prediction | None) -> Table:
     """The whole network before and after."""
     before, after = outcome.before, outcome.after
-    costs = [
+    costs: list[tuple[str, int, int, Callable[[int], str], str]] = [
         ("MACs", before.macs, after.macs, numbers.count, "fewer"),
         ("parameters", before.params, after.params, numbers.count, "fewer"),
         ("weights", before.bytes, after.bytes, numbers.size, "smaller"),
         ("activation peak", before.activation_peak, after.activation_peak, numbers.size, "smaller"),
     ]
+    if outcome.layers:
+        costs += _without_zeros(outcome)
     shown = plain(header=False)
     for justify in ("left", "right", "left", "right", "left"):
         shown.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
@@ -179,6 +186,16 @@ def _sums(outcome: Outcome, accuracy: Accuracy | None, prediction: Prediction | 
             str(accuracy),
         )
     return shown
+
+
+def _without_zeros(outcome: Outcome) -> list[tuple[str, int, int, Callable[[int], str], str]]:
+    """What zero weights save where they are left out."""
+    first, last = stored(outcome.original), stored(outcome.graph)
+    return [
+        ("MACs without zeros", outcome.before.macs, macs_left(couple(outcome.graph)), numbers.count, "fewer"),
+        ("weights by gzip", first.gzip, last.gzip, numbers.size, "smaller"),
+        ("weights packed", first.packed, last.packed, numbers.size, "smaller"),
+    ]
 
 
 def _verdicts(outcome: Outcome) -> Group:

@@ -2,7 +2,8 @@
 
 A layer that lost connections has less to overfit with, so that its dropout shrinks: D_r = D_o·√(C_ir / C_io), with C_io
 the connections of the layer before anything was cut, N_i·N_{i−1}, and C_ir those that are left: entries of its weight
-that are not zero. Only the graph that is trained has the operators that are put in here; the file has not.
+that are not zero. A layer that reads the winners of a value alone, at a rate r, has its dropout times √r (Yang et al.,
+2019). Only the graph that is trained has the operators that are put in here; the file has not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pruneir.errors import PruneirError
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.run import require_matches
+from pruneir.sparsity.winners import winner_rate
 from pruneir.training.chosen import matches, names_of
 from pruneir.training.options import Training
 
@@ -78,13 +80,15 @@ def _weight_slot(graph: Graph, layer: Operator) -> int:
 
 
 def _factor(graph: Graph, layer: Operator, plan: Plan) -> float:
-    """√(connections now / connections before), of a layer."""
-    name = layer.inputs[_weight_slot(graph, layer)]
+    """√(connections now / connections before), of a layer, and √(winner rate)."""
+    slot = _weight_slot(graph, layer)
+    name = layer.inputs[slot]
     weight = graph.constant(name)
     assert weight is not None
     cut = plan.kept.get(name, {})
     before = prod(cut[axis][0] if axis in cut else size for axis, size in enumerate(weight.shape))
-    return sqrt(np.count_nonzero(weight) / before) if before else 1.0
+    rate = winner_rate(graph, layer.inputs[1 - slot])
+    return sqrt(rate * np.count_nonzero(weight) / before) if before else 1.0
 
 
 def _ratio(graph: Graph, operator: Operator) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -40,6 +41,10 @@ _ALIKE = 1e-9
 """A distance from the teacher that is none."""
 
 
+Penalizing = Callable[[Network, list[str], Training, "Masks | None"], Penalties]
+"""What makes the penalties of a training: of its network, the tensors that it trains, its options, and masks."""
+
+
 class NothingToLearn(PruneirError):
     """The teacher computes what the network does, and nothing else is asked for."""
 
@@ -57,6 +62,7 @@ def fit(
     progress: Progress = lambda text, share: None,
     checkpoints: Path | None = None,
     resume: bool = False,
+    penalties: Penalizing = Penalties,
 ) -> Fitted:
     """Train a graph, which is not changed. On a CPU the result follows from the arguments, bit for bit.
 
@@ -68,13 +74,14 @@ def fit(
     plan         what was cut of the network before, for the dropout that this leaves
     progress     told what it is at, and the share that is done
     checkpoints  a folder for the state after each epoch; with `resume` a training that was stopped goes on from there
+    penalties    makes what acts on gradients and weights in each step; what it keeps to itself is in no checkpoint
     PruneirError for options that do not fit the network or the data, and if what is written does not equal what was
     trained. A loss that is not finite ends the training: `Fitted.failed`.
     """
     if training.patience is not None and validation is None:
         raise PruneirError("patience is of the validation score; give --val")
     with settings(training.threads):
-        run = _Run(untied(graph), training, data, validation, teacher, seed, masks, plan or Plan(), progress)
+        run = _Run(untied(graph), training, data, validation, teacher, seed, masks, plan or Plan(), progress, penalties)
         folder = None
         if checkpoints is not None:
             told = {**training.options, "seed": seed}
@@ -104,6 +111,7 @@ class _Run:
         masks: Masks | None,
         plan: Plan,
         progress: Progress,
+        penalties: Penalizing,
     ):
         self.graph, self.training, self.data, self.validation = graph, training, data, validation
         self.progress = progress
@@ -115,7 +123,7 @@ class _Run:
         names = chosen(graph, self.network.weights, training.freeze, training.only)
         for name, weight in self.network.weights.items():
             weight.requires_grad_(name in names)
-        self.penalties = Penalties(self.network, names, training, masks)
+        self.penalties = penalties(self.network, names, training, masks)
         first = next(iter(data.batches(min(_CHECKED, training.batch), _CHECKED)))
         self.first = first
         labels = first.labels
@@ -246,6 +254,8 @@ class _Run:
         """NothingToLearn where only the distance from the teacher counts, and that is zero."""
         training = self.training
         if self.loss.text != "distillation" or training.sparsifies or training.l2_weights or training.dropout:
+            return
+        if self.penalties.teaches:
             return
         if self.judge.judge(self.network, [self.feeder.fed(self.first)]).loss <= _ALIKE:
             raise NothingToLearn(

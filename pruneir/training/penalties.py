@@ -9,6 +9,7 @@ part of the gradient and gathers momentum; with adamw η = lr.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ _SMALL = 1e-2
 
 class Penalties:
     """The penalties and masks of a training, on the tensors that it trains."""
+
+    teaches: ClassVar[bool] = False
+    """Whether a network that equals its teacher has something to learn by them, whatever the options."""
 
     def __init__(self, network: Network, trained: list[str], training: Training, masks: Masks | None = None):
         weights = network.weights
@@ -62,7 +66,7 @@ class Penalties:
     def mask(self) -> None:
         """Set to zero what the masks say."""
         for weight, mask in self._masked:
-            weight.mul_(mask)
+            weight.mul_(mask).add_(0.0)  # −0, which files would store as another number, becomes 0
 
     def __str__(self) -> str:
         """The masks in a line; empty without any."""

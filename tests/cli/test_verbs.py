@@ -116,9 +116,17 @@ def test_passes(cli: Cli) -> None:
 
 def test_targets(cli: Cli) -> None:
     assert "cortex-m4" in cli("targets").out
-    assert {"name": "any", "channel_multiple": 1, "simd_width": 1, "flash": None, "ram": None} in json.loads(
-        cli("targets", "--format", "json").out
-    )["targets"]
+    described = json.loads(cli("targets", "--format", "json").out)["targets"]
+    found = next(each for each in described if each["name"] == "cuda")
+    assert found == {
+        "name": "cuda",
+        "channel_multiple": 8,
+        "simd_width": 32,
+        "weight_order": "outputs",
+        "parallelism": "high",
+        "flash": None,
+        "ram": None,
+    }
 
 
 def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
