@@ -81,8 +81,8 @@ def test_a_replayed_plan_masks_the_input_file(path: Path) -> None:
             gone = np.setdiff1d(np.arange(entry["size"]), entry["kept"])
             array[(slice(None),) * int(axis) + (gone,)] = 0
         _put(model, base, node, array)
-    [drift] = compare(small.graph, pruneir.load(model), random_feeds(small.graph))
-    assert drift.equal, drift
+    for drift in compare(small.graph, pruneir.load(model), random_feeds(small.graph)):
+        assert drift.equal, drift
 
 
 def _tensor(model: onnx.ModelProto, name: str) -> np.ndarray:
