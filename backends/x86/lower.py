@@ -23,12 +23,13 @@ from pruneir.backends.x86 import moves
 from pruneir.backends.x86.cpu import X86Cpu
 from pruneir.backends.x86.expressions import Finish, Place, elementwise
 from pruneir.backends.x86.fusion import Fusion, Region
-from pruneir.backends.x86.kernels import Kernel as Template
-from pruneir.backends.x86.kernels import Phase, Setting, Work, work
+from pruneir.backends.x86.kernels import work
 from pruneir.backends.x86.known import with_known_values
 from pruneir.backends.x86.moves import Move
 from pruneir.backends.x86.plain import Map, Transpose
 from pruneir.backends.x86.sources import KERNEL, Sources
+from pruneir.backends.x86.work import Kernel as Template
+from pruneir.backends.x86.work import Phase, Setting, Work
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes, infer

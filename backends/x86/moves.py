@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from pruneir.backends.x86.boxes import Box, box, strides
-from pruneir.backends.x86.kernels import Setting, word
+from pruneir.backends.x86.work import Setting, word
 from pruneir.graph import Operator
 
 _RUNS = 16

@@ -14,9 +14,9 @@ from math import ceil, prod
 from pruneir.backends.x86.cpu import GHZ, X86Cpu
 from pruneir.backends.x86.expressions import Place
 from pruneir.backends.x86.fusion import Region
-from pruneir.backends.x86.kernels import Setting
 from pruneir.backends.x86.lower import Step, setting_of, steps
 from pruneir.backends.x86.moves import Move
+from pruneir.backends.x86.work import Setting
 from pruneir.cost import macs_by_operator
 from pruneir.coupling import couple
 from pruneir.graph import Graph, Operator

@@ -14,14 +14,12 @@ _ITEMS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Softmax:
-    """The kernel of Softmax or LogSoftmax: runtime/softmax.h. Pointers: x, y, operands of the epilogue."""
+class _Rows:
+    """Rows of `channels` numbers, of which a thread holds one at a time."""
 
     points: int
     channels: int
     lanes: int
-    logarithm: bool = False
-    weight_bytes: int = 0
 
     @property
     def items(self) -> int:
@@ -29,14 +27,27 @@ class Softmax:
         return min(_ITEMS, self.points)
 
     @property
+    def vectors(self) -> int:
+        """Vectors of a row."""
+        return ceil(self.channels / self.lanes)
+
+    @property
     def scratch(self) -> int:
         """Bytes of private memory that a thread needs."""
-        return 4 * self.lanes * ceil(self.channels / self.lanes)
+        return 4 * self.lanes * self.vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax(_Rows):
+    """The kernel of Softmax or LogSoftmax: runtime/softmax.h. Pointers: x, y, operands of the epilogue."""
+
+    logarithm: bool = False
+    weight_bytes: int = 0
 
     @property
     def cycles(self) -> float:
         """Estimated, of its arithmetic."""
-        return self.points * (22 * ceil(self.channels / self.lanes) + 40)
+        return self.points * (22 * self.vectors + 40)
 
     def source(self, name: str, finish: str) -> str:
         """Its C; see `instance`."""
@@ -45,28 +56,15 @@ class Softmax:
 
 
 @dataclass(frozen=True, slots=True)
-class Normalizing:
+class Normalizing(_Rows):
     """The kernel of LayerNormalization: runtime/normalize.h. Pointers: x, weights, y, operands of the epilogue."""
 
-    points: int
-    channels: int
-    lanes: int
     epsilon: float
-
-    @property
-    def items(self) -> int:
-        """Independent shares of the work."""
-        return min(_ITEMS, self.points)
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of private memory that a thread needs."""
-        return 4 * self.lanes * ceil(self.channels / self.lanes)
 
     @property
     def cycles(self) -> float:
         """Estimated, of its arithmetic."""
-        return self.points * (6 * ceil(self.channels / self.lanes) + 60)
+        return self.points * (6 * self.vectors + 60)
 
     @property
     def weight_bytes(self) -> int:

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mnist_resnet.train import DATA, MOMENTUM, WEIGHT_DECAY, Digits, accuracy, split_digits
+from mnist_resnet.train import DATA, MOMENTUM, WEIGHT_DECAY, Digits, accuracy, export, split_digits
 
 DROPOUT = 0.2
 """While training, before each Gemm but the perceptron's first; the files have no operator for it."""
@@ -80,20 +80,6 @@ def train(model: nn.Module, digits: Digits, *, epochs: int, rate: float, batch: 
         print(f"epoch {epoch + 1:2}  loss {total / len(digits.y):.4f}", flush=True)
 
 
-def export(model: nn.Module, path: Path) -> None:
-    """Write the ONNX file, its batch axis free."""
-    torch.onnx.export(
-        model.eval(),
-        (torch.zeros(1, 1, 28, 28),),
-        str(path),
-        dynamo=False,
-        opset_version=17,
-        input_names=["x"],
-        output_names=["logits"],
-        dynamic_axes={"x": {0: "N"}, "logits": {0: "N"}},
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a baseline for integral pruning.")
     parser.add_argument("network", choices=("mlp", "conv"))
@@ -111,7 +97,7 @@ def main() -> None:
     model = {"mlp": mlp, "conv": conv}[args.network]()
     train(model, training, epochs=args.epochs, rate=args.rate, batch=args.batch, seed=args.seed)
     print(f"test accuracy {accuracy(model, test):.2%}, {sum(p.numel() for p in model.parameters()):,} parameters")
-    export(model, args.out)
+    export(model, args.out, alive=False)
 
 
 if __name__ == "__main__":

@@ -189,15 +189,16 @@ def accuracy(model: nn.Module, digits: Digits) -> float:
     return sum(int((model(x).argmax(1) == y).sum()) for x, y in batches) / len(digits.y)
 
 
-def export(model: nn.Module, path: Path) -> None:
-    """Write the ONNX file with its BatchNormalization nodes alive, in inference mode."""
+def export(model: nn.Module, path: Path, *, alive: bool = True) -> None:
+    """Write the ONNX file in inference mode, its batch axis free; BatchNormalization nodes stay `alive`, or not."""
+    mode = torch.onnx.TrainingMode
     torch.onnx.export(
         model.eval(),
         (torch.zeros(1, 1, 28, 28),),
         str(path),
         dynamo=False,
-        do_constant_folding=False,
-        training=torch.onnx.TrainingMode.PRESERVE,
+        do_constant_folding=not alive,
+        training=mode.PRESERVE if alive else mode.EVAL,
         opset_version=17,
         input_names=["x"],
         output_names=["logits"],

@@ -15,13 +15,13 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pruneir
 from pruneir import Training
@@ -34,11 +34,10 @@ from pruneir.onnx_io import load
 from pruneir.pipeline import Recipe, read_recipe
 from pruneir.score import score
 from pruneir.sparsity import macs_kept, sizes, total, weights
+from support.digits import Arrays, digits
 
 ROOT = Path(__file__).parents[2]
 LENET = ROOT / "models/lenet"
-SPLIT_SEED, TEST_IMAGES = 20170822, 2000
-"""As in models/lenet/train.py."""
 KEPT = (0.25, 0.12, 0.083)
 PENALTIES = {"L1": {"l1_weights": 2e-5}, "L2": {"l2_weights": 5e-4}}
 TUNE = {
@@ -47,7 +46,6 @@ TUNE = {
 }
 STEPS = (0.4, 0.7, 1.0)
 """Of iterative pruning: exponents of the share that is kept."""
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -101,16 +99,6 @@ def main() -> None:
                 print_recipes(cases)
             if "penalties" in args.part:
                 print_penalties(cases)
-
-
-def digits() -> tuple[Arrays, Arrays]:
-    """Training and test digits."""
-    with np.load(ROOT / "models/data/mnist_10k.npz") as archive:
-        x = archive["x"].reshape(-1, 1, 28, 28).astype(np.float32) / np.float32(255)
-        y = archive["y"].astype(np.int64)
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(x))
-    test, train = order[:TEST_IMAGES], order[TEST_IMAGES:]
-    return {"x": x[train], "y": y[train]}, {"x": x[test], "y": y[test]}
 
 
 def base(name: str, seed: int, folder: Path) -> Path:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pruneir
 from pruneir import Training
@@ -32,11 +34,9 @@ from pruneir.score import score
 from pruneir.sparsity.operands import operand_macs
 from pruneir.sparsity.sites import sites
 from pruneir.sparsity.winners import winners
+from support.digits import Arrays, digits
 
 MODELS = Path(__file__).parents[2] / "models"
-SPLIT_SEED, TEST_IMAGES = 20170822, 2000
-"""As in models/mnist_resnet/train.py."""
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,6 @@ class Row:
     by_weights: float
     both: float
     inputs: tuple[float, ...]
-
-
-def digits() -> tuple[Arrays, Arrays]:
-    """Training and test digits."""
-    with np.load(MODELS / "data/mnist_10k.npz") as archive:
-        x = archive["x"].reshape(-1, 1, 28, 28).astype(np.float32) / np.float32(255)
-        y = archive["y"].astype(np.int64)
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(x))
-    test, train = order[:TEST_IMAGES], order[TEST_IMAGES:]
-    return {"x": x[train], "y": y[train]}, {"x": x[test], "y": y[test]}
 
 
 def moved(digits: Arrays, count: int = 1024) -> Arrays:

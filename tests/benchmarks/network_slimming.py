@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pruneir
 from pruneir import Training
@@ -30,17 +29,15 @@ from pruneir.data import from_arrays
 from pruneir.graph import Graph
 from pruneir.onnx_io import load
 from pruneir.score import score
+from support.digits import digits
 
 MODELS = Path(__file__).parents[2] / "models"
 
-SPLIT_SEED, TEST_IMAGES = 20170822, 2000
-"""As in models/mnist_resnet/train.py."""
 SPARSE = Training(epochs=6, lr=0.05, warmup=1, l1_gamma=0.01, threads=1)
 TUNE = Training(epochs=3, lr=0.02, threads=1)
 BASE = Training(epochs=SPARSE.epochs + TUNE.epochs, lr=0.05, warmup=1, threads=1)
 AGAIN = Training(epochs=3, lr=0.02, l1_gamma=0.02, threads=1)
 RATIO, AGAIN_RATIO = 0.7, 0.4
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -51,16 +48,6 @@ class Stage:
     accuracy: float
     macs: int
     params: int
-
-
-def digits() -> tuple[Arrays, Arrays]:
-    """Training and test digits."""
-    with np.load(MODELS / "data/mnist_10k.npz") as archive:
-        x = archive["x"].reshape(-1, 1, 28, 28).astype(np.float32) / np.float32(255)
-        y = archive["y"].astype(np.int64)
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(x))
-    test, train = order[:TEST_IMAGES], order[TEST_IMAGES:]
-    return {"x": x[train], "y": y[train]}, {"x": x[test], "y": y[test]}
 
 
 def untrained(seed: int) -> Graph:

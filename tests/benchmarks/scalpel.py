@@ -13,13 +13,15 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from tempfile import gettempdir
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pruneir
 from pruneir.api import optimize_by
@@ -33,12 +35,10 @@ from pruneir.pipeline.recipe import Step
 from pruneir.score import score
 from pruneir.sparsity import sizes, total, weights
 from pruneir.sparsity.groups import Layout
+from support.digits import Arrays, digits
 
 ROOT = Path(__file__).parents[2]
-SPLIT_SEED, TEST_IMAGES = 20170822, 2000
-"""As in models/lenet/train.py."""
 WIDTH = 8
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,6 @@ class Row:
     empty: float
     size: int
     nodes: tuple[int, ...]
-
-
-def digits() -> tuple[Arrays, Arrays]:
-    """Training and test digits."""
-    with np.load(ROOT / "models/data/mnist_10k.npz") as archive:
-        x = archive["x"].reshape(-1, 1, 28, 28).astype(np.float32) / np.float32(255)
-        y = archive["y"].astype(np.int64)
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(x))
-    test, train = order[:TEST_IMAGES], order[TEST_IMAGES:]
-    return {"x": x[train], "y": y[train]}, {"x": x[test], "y": y[test]}
 
 
 def base_network(name: str, seed: int) -> Graph:
