@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from pruneir.artifact import Flash
+from pruneir.backends.lowering.make import make
 from pruneir.errors import PruneirError
 
 INSTALL = {
@@ -22,7 +22,6 @@ INSTALL = {
 """Programs that the backend calls, and the line that installs each."""
 
 BUILT = Path("build")
-_FAULT = re.compile(r"error:|undefined reference|overflowed by|No rule to make")
 _FORBIDDEN = re.compile(
     r"_*(TVM|tvm)\w*|_*(m|c|re)alloc(_r)?|_*free(_r)?|_*sbrk(_r)?|_*v?[fsnda]*i?printf(_r)?|_*f?puts(_r)?|_impure\w*"
 )
@@ -58,20 +57,8 @@ def require(*programs: str) -> None:
 def build(folder: Path) -> None:
     """`make` in a project. PruneirError if a tool is missing, or with the compiler's first complaint."""
     require("make", "arm-none-eabi-gcc")
-    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    done = subprocess.run(
-        ["make", f"-j{jobs}", "all"], cwd=folder, capture_output=True, text=True, check=False, env=_environment()
-    )
-    if done.returncode:
-        said = done.stderr.splitlines()
-        faults = [line for line in said if _FAULT.search(line) and not line.startswith("collect2")]
-        first = (faults or said or ["make failed"])[0]
-        raise PruneirError(f"{folder}: the firmware does not build: {first.strip()}")
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what a `make` around us says to a make inside, and with messages as we read them."""
-    return {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")} | {"LC_ALL": "C"}
+    if fault := make(folder, "all"):
+        raise PruneirError(f"{folder}: the firmware does not build: {fault}")
 
 
 @cache

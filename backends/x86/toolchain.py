@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from pruneir.backends.lowering.make import make
 from pruneir.errors import PruneirError
-
-_FAULT = re.compile(r"error:|undefined reference|No rule to make|cannot find|No such file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +62,8 @@ class Toolchain:
     def build(self, folder: Path) -> None:
         """`make` in a project, on all processors. PruneirError with the compiler's first complaint."""
         self.require()
-        jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        command = ["make", f"-j{jobs}", self.library, f"CC={self.cc}"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=_environment())
-        if done.returncode:
-            said = done.stderr.splitlines()
-            faults = [line for line in said if _FAULT.search(line) and not line.startswith("collect2")]
-            raise PruneirError(f"x86: the library does not build: {(faults or said or ['make failed'])[0].strip()}")
+        if fault := make(folder, self.library, f"CC={self.cc}"):
+            raise PruneirError(f"x86: the library does not build: {fault}")
         shutil.rmtree(folder / "build", ignore_errors=True)
 
 
@@ -80,8 +73,3 @@ def _packages(host: str) -> str:
         return "gcc libc6-dev"
     debian = {"aarch64": "arm64", "x86_64": "amd64"}.get(host.partition("-")[0])
     return f"gcc-{host.replace('_', '-')}" + (f" libc6-dev-{debian}-cross" if debian else "")
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what a `make` around us says to a make inside, and with messages as we read them."""
-    return {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")} | {"LC_ALL": "C"}
