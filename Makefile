@@ -14,7 +14,7 @@ demo: $(VENV)/.core
 	    --data models/data/mnist_test_2k.npz -o demo/mnist.pruned.onnx --force
 
 test: $(VENV)/.dev lint programs
-	$(BIN)/python -m pytest -n 2 -m ""
+	$(BIN)/python -m pytest -n 2 -m "" -rs
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

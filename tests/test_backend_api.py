@@ -18,7 +18,7 @@ from pruneir.deployment.budget import Budget, bytes_of
 from pruneir.deployment.folder import filled, require_place
 from pruneir.deployment.inputs import Inputs, interface
 from pruneir.deployment.parity import TOLERANCE, parity
-from pruneir.deployment.prepare import cleaned, with_fixed_sizes
+from pruneir.deployment.prepare import cleaned, known_shapes, with_fixed_sizes
 from pruneir.deployment.running import outputs_of
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
@@ -368,3 +368,16 @@ def test_a_network_file_may_not_lie_in_the_folder(net: Graph, tmp_path: Path) ->
     save(net, tmp_path / "net" / "model.onnx")
     with pytest.raises(PruneirError, match="holds the input"):
         pruneir.compile(tmp_path / "net" / "model.onnx", "cortex-m4", tmp_path / "net", force=True)
+
+
+UNKNOWN = {
+    "a shape that the data makes": ("x[4,4] -> y { y = NonZero(x) }", r"y \(NonZero\): the shape of 'y' depends on"),
+    "no elements": ("x[0,4] -> y { y = Relu(x) }", "input 'x' has no elements; give --input-shape x:1,"),
+    "text": ("x[3]:str -> y:str { y = Identity(x) }", "'x' holds text"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), UNKNOWN.values(), ids=UNKNOWN)
+def test_what_no_backend_compiles(text: str, said: str) -> None:
+    with pytest.raises(PruneirError, match=said):
+        known_shapes(parse(text))

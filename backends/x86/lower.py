@@ -30,9 +30,9 @@ from pruneir.backends.x86.plain import Map, Transpose
 from pruneir.backends.x86.sources import KERNEL, Sources
 from pruneir.backends.x86.work import Kernel as Template
 from pruneir.backends.x86.work import Phase, Setting, Work
-from pruneir.errors import PruneirError
+from pruneir.deployment.prepare import known_shapes
 from pruneir.graph import Graph, Operator
-from pruneir.shapes import Shapes, infer
+from pruneir.shapes import Shapes
 
 _FLOAT = np.dtype(np.float32)
 
@@ -74,15 +74,7 @@ def lowered(graph: Graph, cpu: X86Cpu) -> Program:
 def setting_of(graph: Graph, cpu: X86Cpu) -> Setting:
     """What its steps depend on. PruneirError, one line, for a shape that depends on the data."""
     graph = with_known_values(graph)
-    shapes = infer(graph)
-    for operator in graph.operators:
-        for output in filter(None, operator.outputs):
-            if shapes.shape(output) is None:
-                raise PruneirError(
-                    f"{operator.label} ({operator.type}): the shape of '{output}' depends on the data; end the exported"
-                    " graph in front of it"
-                )
-    return Setting(graph, shapes, cpu)
+    return Setting(graph, known_shapes(graph), cpu)
 
 
 def steps(setting: Setting) -> list[Step]:

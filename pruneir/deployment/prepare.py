@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from onnx import TensorProto
+
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline import registry
 from pruneir.pipeline.passes import Context
-from pruneir.shapes import with_input_shapes
+from pruneir.shapes import Shapes, infer, with_input_shapes
 
 _CLEAN_UP = ("fold", "fold-bn")
 """Lossless passes, in order."""
@@ -40,6 +42,28 @@ def with_fixed_sizes(graph: Graph, target: str) -> Graph:
         if sizes != shape:
             fixed[name] = tuple(int(size) for size in sizes if size is not None)
     return with_input_shapes(graph, fixed) if fixed else graph
+
+
+def known_shapes(graph: Graph) -> Shapes:
+    """The shapes of all values.
+
+    PruneirError, one line, for one that depends on the data, for an input without elements, and for values of text.
+    """
+    shapes = infer(graph)
+    for name in graph.data_inputs:
+        if 0 in (shapes.shape(name) or ()):
+            raise PruneirError(f"input '{name}' has no elements; give --input-shape {name}:1,…")
+    for operator in graph.operators:
+        for output in filter(None, operator.outputs):
+            if shapes.shape(output) is None:
+                raise PruneirError(
+                    f"{operator.label} ({operator.type}): the shape of '{output}' depends on the data, or is unknown; "
+                    "end the exported graph in front of it"
+                )
+    for name, kind in shapes.types.items():
+        if kind.elem_type == TensorProto.STRING:
+            raise PruneirError(f"'{name}' holds text, which is not compiled; export the network behind its tokenizer")
+    return shapes
 
 
 def _is_fixed(size: int | str | None) -> bool:
