@@ -15,6 +15,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 from pruneir.graph import Graph, Operator, TensorType
 from pruneir.graph.graph import tensor_type
 from pruneir.shapes.evaluation import evaluated, node_of
+from pruneir.shapes.pools import without_padded_windows
 
 _LIKE_INPUT = ("GroupNormalization", "SimplifiedLayerNormalization")
 """Operators that return what is like their input, and that onnx does not infer in every version that runtimes run."""
@@ -186,18 +187,17 @@ class Walk:
             return {}
         values = {name: self.found.values[name] for name in operator.inputs if name in self.found.values}
         try:
-            return dict(
-                infer_node_outputs(
-                    schema,
-                    node_of(operator),
-                    {name: self.protos[name] for name in operator.inputs if name},
-                    {name: numpy_helper.from_array(value) for name, value in values.items() if _tells_shape(value)},
-                    opset_imports=self.opsets,
-                    ir_version=self.graph.header.ir_version,
-                )
+            found = infer_node_outputs(
+                schema,
+                node_of(operator),
+                {name: self.protos[name] for name in operator.inputs if name},
+                {name: numpy_helper.from_array(value) for name, value in values.items() if _tells_shape(value)},
+                opset_imports=self.opsets,
+                ir_version=self.graph.header.ir_version,
             )
         except (InferenceError, ValueError) as error:
             return " ".join(str(error).split())
+        return without_padded_windows(operator, self.protos, dict(found))
 
     def _infer_body(self, operator: Operator) -> dict[str, onnx.TypeProto]:
         """Types of an operator that the standard defines by a function body: those of the body."""
