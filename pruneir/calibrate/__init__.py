@@ -1,16 +1,18 @@
 """What values look like over a data set: statistics of channels, second moments of what linear operators read."""
 
+from pruneir.calibrate.linear import LINEAR, Matrix, Rows, matrix_of
 from pruneir.calibrate.moments import SecondMoments, second_moments
-from pruneir.calibrate.patches import chosen, is_linear, matrix, patches
+from pruneir.calibrate.patches import patches
 from pruneir.calibrate.statistics import Statistics, channel_statistics
 
 __all__ = [
+    "LINEAR",
+    "Matrix",
+    "Rows",
     "SecondMoments",
     "Statistics",
     "channel_statistics",
-    "chosen",
-    "is_linear",
-    "matrix",
+    "matrix_of",
     "patches",
     "second_moments",
 ]

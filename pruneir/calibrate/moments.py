@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 
-from pruneir.calibrate.patches import is_linear, patches
+from pruneir.calibrate.linear import Matrix, matrix_of
+from pruneir.calibrate.patches import patches
 from pruneir.calibrate.streaming import BUDGET, Progress, Streamer, silent
 from pruneir.data import Data
 from pruneir.graph import Graph, Operator
@@ -75,47 +76,31 @@ def second_moments(
     positions  output positions of each sample to take; None: as many as make four rows a feature, at least 16
     budget     bytes of values and moments that may be in memory at once; larger moments are gathered alone
 
-    Operators that `patches` does not know, and those with patches of more than MOST_FEATURES, are left out.
+    Operators that are no matrix (`matrix_of`), and those with patches of more than MOST_FEATURES, are left out.
     """
     streamer = Streamer.over(graph, data, limit, budget)
-    readers: dict[str, list[Operator]] = defaultdict(list)
+    readers: dict[str, list[Matrix]] = defaultdict(list)
     for operator in operators:
-        if is_linear(operator, graph) and features(operator, graph)[1] <= MOST_FEATURES:
-            readers[operator.inputs[0]].append(operator)
-    held = {name: sum(_bytes(operator, graph) for operator in some) for name, some in readers.items()}
+        matrix = matrix_of(graph, operator)
+        if isinstance(matrix, Matrix) and matrix.features <= MOST_FEATURES:
+            readers[operator.inputs[0]].append(matrix)
+    held = {name: sum(matrix.groups * matrix.features**2 * 8 for matrix in some) for name, some in readers.items()}
     runs = streamer.runs(readers, held)
     for number, run in enumerate(runs):
         found: dict[Operator, SecondMoments] = {}
-        random = {operator: np.random.default_rng((seed, number)) for name in run for operator in readers[name]}
+        random = [(matrix, np.random.default_rng((seed, number))) for name in run for matrix in readers[name]]
         for values in streamer.values(run, "second moments", progress, (number, len(runs))):
-            for operator, rng in random.items():
-                x = values[operator.inputs[0]]
-                count = positions or _positions(operator, graph, streamer.samples)
-                rows = patches(operator, graph, x, count, rng)
-                if operator not in found:
-                    groups, length = rows.shape[0], rows.shape[2]
-                    found[operator] = SecondMoments(0, np.zeros((groups, length)), np.zeros((groups, length, length)))
-                found[operator].add(rows)
+            for matrix, rng in random:
+                count = positions or _positions(matrix, streamer.samples)
+                rows = patches(matrix, values[matrix.operator.inputs[0]], count, rng)
+                if matrix.operator not in found:
+                    groups, length = matrix.groups, matrix.features
+                    found[matrix.operator] = SecondMoments(
+                        0, np.zeros((groups, length)), np.zeros((groups, length, length))
+                    )
+                found[matrix.operator].add(rows)
         yield from found.items()
 
 
-def features(operator: Operator, graph: Graph) -> tuple[int, int]:
-    """The groups of a linear operator, and the features of each."""
-    weights = graph.constant(operator.inputs[1])
-    assert weights is not None
-    groups = operator.attribute("group", 1)
-    if operator.is_a("Conv"):
-        return groups, prod(weights.shape[1:])
-    if operator.is_a("ConvTranspose"):
-        return groups, len(weights) // groups * prod(weights.shape[2:])
-    return 1, weights.shape[1 if operator.is_a("Gemm") and operator.attribute("transB", 0) else 0]
-
-
-def _bytes(operator: Operator, graph: Graph) -> int:
-    groups, length = features(operator, graph)
-    return groups * length * length * 8
-
-
-def _positions(operator: Operator, graph: Graph, samples: int) -> int:
-    wanted = _ROWS_PER_FEATURE * features(operator, graph)[1]
-    return max(ceil(wanted / max(samples, 1)), _FEWEST_POSITIONS)
+def _positions(matrix: Matrix, samples: int) -> int:
+    return max(ceil(_ROWS_PER_FEATURE * matrix.features / max(samples, 1)), _FEWEST_POSITIONS)

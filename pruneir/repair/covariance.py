@@ -19,12 +19,12 @@ from math import factorial
 
 import numpy as np
 
+from pruneir.calibrate.linear import Matrix, matrix_of
 from pruneir.constants import Moments
 from pruneir.constants.functions import Functions
 from pruneir.constants.moments import POINTWISE
 from pruneir.coupling import Coupling
 from pruneir.graph import Operator
-from pruneir.repair.matrix import Matrix, matrix_of
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()

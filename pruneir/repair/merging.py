@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pruneir.calibrate.linear import Matrix, matrix_of
 from pruneir.constants import add_to_outputs, estimate
 from pruneir.coupling import couple
 from pruneir.folding.edit import define
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Uncut
 from pruneir.repair.covariance import Correlations
-from pruneir.repair.matrix import Matrix, matrix_of
 from pruneir.repair.offsets import Offsets
 from pruneir.repair.sites import Site, Sites, find_sites
 

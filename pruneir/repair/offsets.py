@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pruneir.calibrate.linear import Matrix, matrix_of
 from pruneir.constants import carrier
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import Uncut
-from pruneir.repair.matrix import Matrix, matrix_of
 from pruneir.repair.sites import Site
 
 

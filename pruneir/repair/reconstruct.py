@@ -12,13 +12,13 @@ from typing import Literal
 
 import numpy as np
 
+from pruneir.calibrate.linear import Matrix, matrix_of
 from pruneir.constants import add_to_outputs
 from pruneir.data import Data
 from pruneir.folding.edit import define
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import Uncut
 from pruneir.repair.frontier import Frontier
-from pruneir.repair.matrix import Matrix, matrix_of
 from pruneir.repair.offsets import Offsets
 from pruneir.repair.refit import Use, choose
 from pruneir.repair.regression import Grams, Stacks

@@ -9,10 +9,10 @@ from zlib import crc32
 
 import numpy as np
 
+from pruneir.calibrate.linear import Rows
 from pruneir.data import Data
 from pruneir.graph import Graph
 from pruneir.onnx_io.evaluate import evaluate
-from pruneir.repair.matrix import Rows
 from pruneir.repair.sites import Site
 from pruneir.repair.store import Store
 

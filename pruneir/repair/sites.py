@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pruneir.calibrate.linear import LINEAR, Matrix, matrix_of
 from pruneir.constants import carrier
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import Kept, Uncut
-from pruneir.repair.matrix import LINEAR, Matrix, matrix_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pruneir.calibrate import Statistics, channel_statistics, is_linear, matrix
+from pruneir.calibrate import Matrix, Statistics, channel_statistics, matrix_of
 from pruneir.calibrate.streaming import Progress, silent
 from pruneir.coupling import Coupling, Group
 from pruneir.data import Data
@@ -34,7 +34,7 @@ class Reader:
     @property
     def weights(self) -> np.ndarray:
         """`[groups, outputs, inputs, taps]`, in double precision."""
-        flat = matrix(self.operator, self.array)
+        flat = Matrix(self.operator, self.array.shape).of(self.array)
         return flat.reshape(*flat.shape[:2], self.channel.shape[1], -1)
 
     @property
@@ -59,7 +59,7 @@ def readers(coupling: Coupling, group: Group) -> list[Reader]:
     """The readers of a group whose weights are constant, in file order."""
     graph, found = coupling.graph, []
     for member in group.members:
-        if member.role == "in" and member.use.slot == 1 and is_linear(member.operator, graph):
+        if member.role == "in" and member.use.slot == 1 and isinstance(matrix_of(graph, member.operator), Matrix):
             array = graph.constant(member.use.name)
             assert array is not None
             blocks = member.operator.attribute("group", 1)

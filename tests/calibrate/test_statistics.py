@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pruneir.calibrate import Statistics, channel_statistics, matrix, patches, second_moments
+from pruneir.calibrate import Matrix, Statistics, channel_statistics, matrix_of, patches, second_moments
 from pruneir.calibrate.streaming import BUDGET, Streamer
 from pruneir.data import Data, from_arrays
 from pruneir.graph import Graph, Operator, parse
@@ -34,6 +34,12 @@ def all_at_once(graph: Graph, data: Data, count: int) -> dict[str, np.ndarray]:
     found = list(evaluate(graph, names, batches))
     joined = {name: np.concatenate([values[name] for values in found])[:count] for name in names}
     return {"x": np.concatenate([batch.feeds["x"][: batch.count] for batch in data.batches()])[:count], **joined}
+
+
+def matrix(graph: Graph, operator: Operator) -> Matrix:
+    found = matrix_of(graph, operator)
+    assert isinstance(found, Matrix)
+    return found
 
 
 # samples, the graph's own batch, limit, budget
@@ -76,7 +82,9 @@ def test_moments_equal_those_of_all_patches(samples: int, limit: int | None, bud
     found = dict(second_moments(graph, graph.operators, data, limit=limit, positions=10_000, budget=budget))
     assert list(found) == linear
     for operator, moments in found.items():
-        rows = patches(operator, graph, values[operator.inputs[0]], None, np.random.default_rng(0)).astype(np.float64)
+        rows = patches(matrix(graph, operator), values[operator.inputs[0]], None, np.random.default_rng(0)).astype(
+            np.float64
+        )
         mean = rows.mean(axis=1)
         assert moments.count == rows.shape[1]
         np.testing.assert_allclose(moments.mean, mean, atol=1e-5)
@@ -91,7 +99,7 @@ def test_moments_tell_the_variance_of_the_outputs() -> None:
     conv: Operator | None = graph.producer("g")
     assert conv is not None
     ((_, moments),) = second_moments(graph, [conv], data, positions=1000)
-    weights = matrix(conv, graph.initializers["w2"])
+    weights = matrix(graph, conv).of(graph.initializers["w2"])
     variance = np.einsum("goi,gij,goj->go", weights, moments.covariance, weights).reshape(-1)
     np.testing.assert_allclose(variance, channel_statistics(graph, ["g"], data)["g"].variance, rtol=1e-4)
 
@@ -104,7 +112,7 @@ def test_a_large_mean_does_not_eat_the_variance() -> None:
     conv = graph.producer("a")
     assert conv is not None
     ((_, moments),) = second_moments(graph, [conv], data, positions=10_000)
-    rows = patches(conv, graph, x, None, np.random.default_rng(0))[0]
+    rows = patches(matrix(graph, conv), x, None, np.random.default_rng(0))[0]
     expected = np.cov(rows.T, bias=True)
     np.testing.assert_allclose(moments.covariance[0], expected, atol=1e-5 * np.abs(expected).max())
 

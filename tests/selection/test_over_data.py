@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from pruneir.calibrate import SecondMoments, patches, second_moments
+from pruneir.calibrate import Matrix, SecondMoments, patches, second_moments
 from pruneir.coupling import Coupling, Group, couple
 from pruneir.data import Data, from_arrays
 from pruneir.errors import PruneirError
@@ -134,7 +134,7 @@ def test_optimal_brain_is_the_error_of_the_best_refit(text: str) -> None:
     coupling, group, moments = moments_of(graph, data)
     (reader,) = readers(coupling, group)
     x = next(evaluate(graph, [reader.operator.inputs[0]], [data.feeds(200)]))[reader.operator.inputs[0]]
-    rows = patches(reader.operator, graph, x, None, np.random.default_rng(0)).astype(np.float64)
+    rows = patches(Matrix(reader.operator, reader.array.shape), x, None, np.random.default_rng(0)).astype(np.float64)
     taps = reader.weights.shape[3]
     expected = np.zeros(len(group))
     for channel in range(len(group)):

@@ -111,7 +111,29 @@ class Matrix:
     def _alpha(self) -> float:
         return float(self.operator.attribute("alpha", 1.0)) if self.operator.is_a("Gemm") else 1.0
 
+    def sizes(self, x: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the output's axes, but the channels', for an input of this shape."""
+        if self.is_convolution:
+            return x[0], *(self._outputs(axis, size) for axis, size in enumerate(x[2:]))
+        return (x[1],) if self.operator.is_a("Gemm") and self.operator.attribute("transA", 0) else x[:-1] or (1,)
+
     # Convolutions
+
+    def _outputs(self, axis: int, image: int) -> int:
+        """Positions along an axis."""
+        stride, span = self._along("strides", axis), self._span(axis)
+        if self.operator.is_a("Conv"):
+            pads = 0 if self._same else self._given("pads", axis) + self._given("pads", axis - len(self.shape[2:]))
+            return -(-image // stride) if self._same else (image + pads - span) // stride + 1
+        stated = self.operator.attribute("output_shape")
+        if stated is not None or self._same:
+            return int(stated[axis - len(self.shape[2:])]) if stated is not None else image * stride
+        pads = self._given("pads", axis) + self._given("pads", axis - len(self.shape[2:]))
+        return self._stretched(axis, image) - pads
+
+    def _stretched(self, axis: int, image: int) -> int:
+        """Positions that a transposed convolution has before its pads crop them."""
+        return (image - 1) * self._along("strides", axis) + self._given("output_padding", axis) + self._span(axis)
 
     def _patches(self, x: np.ndarray, rows: Rows) -> np.ndarray:
         """`[rows, channels, taps]`, zero outside of the image."""
@@ -133,31 +155,50 @@ class Matrix:
         self, axis: int, position: np.ndarray, tap: np.ndarray, image: int, out: int
     ) -> tuple[np.ndarray, np.ndarray | bool]:
         """The pixel that each tap meets at each output position, and where there is one."""
-        stride = self._along("strides", axis)
-        dilation = self._along("dilations", axis)
-        begin = self._begin(axis, image, out, stride, dilation * (self.shape[2 + axis] - 1) + 1)
+        stride, dilation = self._along("strides", axis), self._along("dilations", axis)
+        begin = self._begin(axis, image, out)
         if self.operator.is_a("Conv"):
             return position * stride - begin + tap * dilation, True
         reached = position + begin - tap * dilation
         return reached // stride, reached % stride == 0
 
-    def _begin(self, axis: int, image: int, out: int, stride: int, reach: int) -> int:
-        """Padding before the image."""
-        auto = self.operator.attribute("auto_pad", "NOTSET")
-        auto = auto.decode() if isinstance(auto, bytes) else auto
-        if auto in ("SAME_UPPER", "SAME_LOWER"):
-            total = max((out - 1) * stride + reach - image, 0)
-            return total // 2 if auto == "SAME_UPPER" else total - total // 2
-        pads = self.operator.attribute("pads", ())
-        return int(pads[axis]) if pads and auto == "NOTSET" else 0
+    def _begin(self, axis: int, image: int, out: int) -> int:
+        """Padding before the image, or what is cropped before a transposed convolution's output."""
+        if self.operator.is_a("Conv"):
+            if not self._same:
+                return self._given("pads", axis)
+            total = (out - 1) * self._along("strides", axis) + self._span(axis) - image
+        else:
+            if not self._same and self.operator.attribute("output_shape") is None:
+                return self._given("pads", axis)
+            total = self._stretched(axis, image) - out
+        total = max(total, 0)
+        upper = self.operator.attribute("auto_pad") == "SAME_UPPER"
+        return total // 2 if upper else total - total // 2
+
+    @property
+    def _same(self) -> bool:
+        return self.operator.attribute("auto_pad") in ("SAME_UPPER", "SAME_LOWER")
+
+    def _span(self, axis: int) -> int:
+        """Pixels from the kernel's first tap to its last."""
+        return self._along("dilations", axis) * (self.shape[2 + axis] - 1) + 1
 
     def _along(self, name: str, axis: int) -> int:
-        values = self.operator.attribute(name, ())
+        values = self.operator.attribute(name)
         return int(values[axis]) if values else 1
+
+    def _given(self, name: str, axis: int) -> int:
+        """Of pads; there are none where `auto_pad` says how to pad."""
+        values = self.operator.attribute(name)
+        ignored = name == "pads" and self.operator.attribute("auto_pad", "NOTSET") != "NOTSET"
+        return int(values[axis]) if values and not ignored else 0
 
 
 def matrix_of(graph: Graph, operator: Operator) -> Matrix | str:
-    """The operator as a matrix, or why it is none that can be refitted."""
+    """The operator as a matrix, or why it is none."""
+    if not operator.is_a(*LINEAR):
+        return "it is no convolution and no matrix product"
     weight = graph.constant(operator.inputs[1]) if len(operator.inputs) > 1 else None
     if weight is None:
         return "its weight is computed at run time"
@@ -167,8 +208,4 @@ def matrix_of(graph: Graph, operator: Operator) -> Matrix | str:
         return "its weight is no matrix"
     if operator.is_a("Gemm") and not operator.attribute("alpha", 1.0):
         return "alpha is zero"
-    if operator.is_a("ConvTranspose"):
-        auto = operator.attribute("auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET")
-        if auto or operator.attribute("output_shape") is not None:
-            return "its padding is stated by the output's shape"
     return Matrix(operator, weight.shape)
