@@ -20,23 +20,23 @@ from dataclasses import replace
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
 from pruneir.backends.cortex_m.schedule import Tile
 
-_CALL, _EPILOGUE, _LOOP = 24, 7, 7
-"""Instructions around a call of a micro-kernel, for each of its sums in C, and around a tile in a loop of its own."""
-_MOST = 28
+CALL, LOOP, _EPILOGUE = 24, 7, 7
+"""Instructions around a call of a micro-kernel, around a tile in a loop of its own, and for each of its sums in C."""
+MOST = 28
 """Sums of a tile at most."""
 Write = Callable[[str, Nest], Written]
 
 
 def best(nest: Nest, filters: int, points: int, write: Write, *, exact: bool = False) -> Tile | None:
     """The best tile of `filters` × `points` sums; `nest` says how a sum reads. None if no tile can be written."""
-    costs = [(_cost(nest, tile, filters, points, write), tile) for tile in _tiles(filters, points, exact)]
-    found = [(cost, tile) for cost, tile in costs if cost is not None]
+    costs = [(cost(nest, tile, filters, points, write), tile) for tile in _tiles(filters, points, exact)]
+    found = [(known, tile) for known, tile in costs if known is not None]
     return min(found, key=lambda each: (each[0], each[1].filters * each[1].points))[1] if found else None
 
 
 def _tiles(filters: int, points: int, exact: bool) -> Iterator[Tile]:
-    for f in range(1, min(_whole(filters), _MOST) + 1):
-        for p in range(1, min(points, _MOST // f) + 1):
+    for f in range(1, min(_whole(filters), MOST) + 1):
+        for p in range(1, min(points, MOST // f) + 1):
             if not exact or points % p == 0:
                 yield Tile(f, p)
 
@@ -46,7 +46,7 @@ def _whole(count: int) -> int:
     return count if count == 1 else -(-count // 4) * 4
 
 
-def _cost(nest: Nest, tile: Tile, filters: int, points: int, write: Write) -> int | None:
+def cost(nest: Nest, tile: Tile, filters: int, points: int, write: Write) -> int | None:
     """What all tiles take, with the epilogue in C where the micro-kernel cannot write it. None if it cannot be."""
     divides = not filters % tile.filters and not points % tile.points
     one = replace(nest, filters=tile.filters, points=tile.points, steps=())
@@ -54,7 +54,7 @@ def _cost(nest: Nest, tile: Tile, filters: int, points: int, write: Write) -> in
     if divides and nest.finish is not None:
         with suppress(TooLarge):
             written: Written = write("", one)
-            a_tile: int = written.instructions - written.around + _LOOP if nest.steps else written.instructions + _CALL
+            a_tile: int = written.instructions - written.around + LOOP if nest.steps else written.instructions + CALL
             return tiles * a_tile
     if not nest.reduction:
         return None
@@ -62,5 +62,5 @@ def _cost(nest: Nest, tile: Tile, filters: int, points: int, write: Write) -> in
         sums: Written = write("", replace(one, finish=None))
     except TooLarge:
         return None
-    in_c: int = tiles * (sums.instructions + _CALL) + filters * points * _EPILOGUE
+    in_c: int = tiles * (sums.instructions + CALL) + filters * points * _EPILOGUE
     return in_c

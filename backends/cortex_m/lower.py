@@ -5,6 +5,7 @@ Graph ──importing──▶ Relax ──schedule, sliding, nests, bare──�
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,21 +13,25 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
-from pruneir.backends.cortex_m import choose
-from pruneir.backends.cortex_m.assembly import fpv4, mve
-from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge
+from pruneir.backends.cortex_m import choose, sparse
+from pruneir.backends.cortex_m.apart import apart
+from pruneir.backends.cortex_m.assembly import fpv4, mve, sparse_fpv4, sparse_mve
+from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
+from pruneir.backends.cortex_m.assembly.vectors import LANES
 from pruneir.backends.cortex_m.cpus import Cpu
 from pruneir.backends.cortex_m.epilogue import Numbers
-from pruneir.backends.cortex_m.nests import Nests, Packing
+from pruneir.backends.cortex_m.nests import Found, Nests
+from pruneir.backends.cortex_m.packing import Packing
 from pruneir.backends.cortex_m.schedule import Reduction, Tile, reduction_of, tiled
 from pruneir.backends.cortex_m.sliding import once, slid
+from pruneir.backends.cortex_m.sparse import StreamPacking
 from pruneir.backends.lowering import bare
 from pruneir.backends.lowering.default import inlined
 from pruneir.backends.lowering.importing import fused
 from pruneir.backends.lowering.order import order as ordered
 from pruneir.backends.lowering.program import Program
 from pruneir.backends.lowering.visit import stores
-from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering, in_place
+from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering, content, in_place, is_constant
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 
@@ -35,7 +40,7 @@ def lowered(graph: Graph, cpu: Cpu) -> Program:
     """The program of a graph with fixed shapes. PruneirError, one line, for what cannot be compiled."""
     target = tvm.target.Target({"kind": "c", "mcpu": cpu.name})
     target = target.with_host(target)
-    program: Program = _Lowering(graph, target, fused(graph, target), cpu=cpu).program()
+    program: Program = _Lowering(graph, target, apart(fused(graph, target)), cpu=cpu).program()
     return ordered(program)
 
 
@@ -45,13 +50,15 @@ class _Made:
 
     tile     of its reduction, where that is computed by tiles, and how its weights are packed
     inplace  parameters that the output may be written in place of, because they are padded before
+    schedule  what a table says of it; empty for its tile, or that it has none
     """
 
     flat: tirx.PrimFunc
     body: tirx.PrimFunc
     tile: Tile | None = None
-    packing: Packing | None = None
+    packing: Packing | StreamPacking | None = None
     inplace: tuple[int, ...] = ()
+    schedule: str = ""
 
 
 @dataclass(slots=True)
@@ -63,7 +70,18 @@ class _Lowering(Lowering):
     @property
     def write(self) -> choose.Write:
         """What writes micro-kernels for this processor."""
-        return mve.write if self.cpu.mve else partial(fpv4.write, extremes=self.cpu.extremes)
+        dense = mve.write if self.cpu.mve else partial(fpv4.write, extremes=self.cpu.extremes)
+        streamed = sparse_mve.write if self.cpu.mve else partial(sparse_fpv4.write, extremes=self.cpu.extremes)
+
+        def written(name: str, nest: Nest) -> Written:
+            return dense(name, nest) if nest.stream is None else streamed(name, nest)
+
+        return written
+
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        """How many filters a vector may hold."""
+        return (1, LANES) if self.cpu.mve else (1,)
 
     def function(self, name: str, function: tirx.PrimFunc, constants: list[int], exact: bool) -> Lowered:
         unknown = sorted({str(buffer.dtype) for buffer in function.params} - C_TYPES.keys())
@@ -73,7 +91,7 @@ class _Lowering(Lowering):
         reduction = reduction_of(function, constants) if self.cpu.fpu else None
         made = None
         if reduction is not None:
-            made = self._tiled(function, reduction, exact and not reduction.padded, numbers)
+            made = self._tiled(name, function, reduction, exact and not reduction.padded, numbers)
         made = made or self._default(function, numbers)
         lowered = self.plain(
             name,
@@ -82,7 +100,7 @@ class _Lowering(Lowering):
             packing=made.packing,
             weights=reduction.weights if made.packing is not None and reduction is not None else -1,
             macs=reduction.macs if reduction is not None else 0,
-            schedule=f"tile {made.tile}" if made.tile is not None else "default",
+            schedule=made.schedule or (f"tile {made.tile}" if made.tile is not None else "default"),
         )
         alike = in_place(made.flat, constants) if len(made.flat.params) > 1 else ()
         inplace = {*made.inplace, *alike} - {*constants}
@@ -98,19 +116,54 @@ class _Lowering(Lowering):
             return _Made(flat, flat)
         return _Made(flat, _with(flat, Nests(self._kernel, numbers, write=self.write).body(flat)))
 
-    def _tiled(self, function: tirx.PrimFunc, reduction: Reduction, exact: bool, numbers: Numbers) -> _Made | None:
+    def _tiled(
+        self, name: str, function: tirx.PrimFunc, reduction: Reduction, exact: bool, numbers: Numbers
+    ) -> _Made | None:
         """The function on register tiles; None where no tile can be written for it."""
         try:
             filters, points = reduction.count
-            probe = Nests(lambda nest: "none", numbers, Tile(_least_factor(filters), _least_factor(points)))
-            self._nested(function, reduction, probe)
-            assert probe.found is not None
-            tile = choose.best(probe.found.nest, filters, points, self.write, exact=exact)
+            probe = self._probed(function, reduction, numbers, Tile(_least_factor(filters), _least_factor(points)))
+            tile = choose.best(probe.nest, filters, points, self.write, exact=exact)
             if tile is None:
                 return None
-            return self._nested(function, reduction, Nests(self._kernel, numbers, tile, self.write))
+            found = self._sparse(name, function, reduction, tile, numbers)
+            return found or self._nested(function, reduction, Nests(self._kernel, numbers, tile, self.write))
         except (ValueError, TooLarge, RuntimeError):  # TVM's schedules refuse by RuntimeError
             return None
+
+    def _probed(self, function: tirx.PrimFunc, reduction: Reduction, numbers: Numbers, tile: Tile) -> Found:
+        """What the nest of a tile becomes."""
+        probe = Nests(lambda nest: "none", numbers, tile)
+        self._nested(function, reduction, probe)
+        assert probe.found is not None
+        return probe.found
+
+    def _sparse(
+        self, name: str, function: tirx.PrimFunc, reduction: Reduction, dense: Tile, numbers: Numbers
+    ) -> _Made | None:
+        """The function without the zeros of its weights; None unless that takes fewer instructions."""
+        if reduction.weights is None:
+            return None
+        weights = [content(call[reduction.weights]) for call in self._arguments(name)]
+        if not any(sparse.has_zeros(each) for each in weights):
+            return None
+        filters, points = reduction.count
+        with suppress(ValueError, TooLarge, RuntimeError):
+            for at_once in dict.fromkeys((_least_factor(points), 1)):
+                probe = self._probed(function, reduction, numbers, Tile(_least_factor(filters), at_once))
+                choice = sparse.best(
+                    probe.nest,
+                    sparse.terms(probe.nest, probe.packing, filters),
+                    points,
+                    weights,
+                    self.write,
+                    self.lanes,
+                )
+                most = choose.cost(probe.nest, dense, filters, points, self.write)
+                if choice is not None and most is not None and choice.pays(most):
+                    nests = Nests(self._kernel, numbers, choice.tile, self.write, choice.stream)
+                    return replace(self._nested(function, reduction, nests), schedule=choice.described(weights))
+        return None
 
     def _nested(self, function: tirx.PrimFunc, reduction: Reduction, nests: Nests) -> _Made:
         assert nests.tile is not None
@@ -119,24 +172,29 @@ class _Lowering(Lowering):
         flat = sliding or flat
         body = nests.body(flat)
         assert nests.found is not None
+        if nests.stream is not None and nests.found.nest.finish is None:
+            raise ValueError("what is stored of a stream's sums is not written")
         ahead = sliding is not None or reduction.apart
         inplace = tuple(place for place in range(len(flat.params) - 1) if ahead and once(flat, place))
         return _Made(flat, _with(flat, body), nests.tile, nests.found.packing, inplace)
 
     def _numbers_of(self, name: str, function: tirx.PrimFunc) -> dict[str, float]:
         """Constants of one element that a function gets in all of its calls."""
-        bindings = [binding.value for block in self.module["main"].body.blocks for binding in block.bindings]
-        calls = [
-            list(call.args[1].fields)
-            for call in bindings
-            if isinstance(call, relax.Call) and call.op.name == "relax.call_tir" and call.args[0].name_hint == name
-        ]
         found = {}
-        for parameter, values in zip(function.params, zip(*calls, strict=True), strict=False):
+        for parameter, values in zip(function.params, zip(*self._arguments(name), strict=True), strict=False):
             first, *others = {_number(value) for value in values}
             if first is not None and not others:
                 found[parameter.name] = first
         return found
+
+    def _arguments(self, name: str) -> list[list[Any]]:
+        """What a function gets, call by call."""
+        bindings = [binding.value for block in self.module["main"].body.blocks for binding in block.bindings]
+        return [
+            list(call.args[1].fields)
+            for call in bindings
+            if isinstance(call, relax.Call) and call.op.name == "relax.call_tir" and call.args[0].name_hint == name
+        ]
 
     def _kernel(self, nest: Nest) -> str:
         """The micro-kernel of a nest, written once."""
@@ -180,7 +238,7 @@ def _least_factor(count: int) -> int:
 
 def _number(value: Any) -> float | None:
     """The number that a constant of one element is."""
-    if type(value).__name__ not in ("GenericConst", "Constant"):
+    if not is_constant(value):
         return None
-    array = (value.value if hasattr(value, "value") else value.data).numpy()
-    return float(array.ravel()[0]) if array.size == 1 and array.dtype.name == "float32" else None
+    found = content(value)
+    return float(found.ravel()[0]) if found.size == 1 and found.dtype.name == "float32" else None

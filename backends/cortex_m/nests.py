@@ -12,39 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from tvm import tirx
 from tvm.tirx import stmt as st
 
-from pruneir.backends.cortex_m.assembly.nest import Nest
+from pruneir.backends.cortex_m.assembly.nest import Nest, Stream
 from pruneir.backends.cortex_m.choose import Write
 from pruneir.backends.cortex_m.epilogue import Numbers, Place, Tiles, epilogue, from_zero, linear
+from pruneir.backends.cortex_m.packing import Packing
 from pruneir.backends.cortex_m.rows import rows
 from pruneir.backends.cortex_m.schedule import MARK, Tile
-
-
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """How a weight is laid out for the micro-kernel: one stream, as it reads.
-
-    outer    loops around the nest that the weight depends on: length, and stride in the weight as it was
-    inner    loops over the terms, then the filters, likewise
-    filters  length of the filters' loop that there is, which the tiles may exceed, and its stride
-    """
-
-    outer: tuple[tuple[int, int], ...]
-    inner: tuple[tuple[int, int], ...]
-    tile: int
-    filter_stride: int
-    size: int
-
-    def pack(self, weights: np.ndarray) -> np.ndarray:
-        """The weights in the order in which they are read; zeros where a tile reaches beyond the last filter."""
-        flat = np.concatenate([weights.ravel(), np.zeros(1, weights.dtype)])
-        index = np.zeros(1, np.int64)
-        for length, stride in (*self.outer, *self.inner, (self.tile, self.filter_stride)):
-            index = (index[:, None] + np.arange(length) * stride).ravel()
-        return flat[np.where(index < self.size, index, self.size)]
+from pruneir.backends.cortex_m.sparse import TERMS, StreamPacking, terms
 
 
 @dataclass(slots=True)
@@ -52,7 +29,7 @@ class Found:
     """What a function's nest became."""
 
     nest: Nest
-    packing: Packing | None
+    packing: Packing | StreamPacking | None
 
 
 @dataclass(slots=True)
@@ -63,12 +40,14 @@ class Nests:
     numbers  what is known of arrays of one element
     tile     that of the marked nest; None where there is none
     write    what writes micro-kernels; None where only the marked nest is of interest
+    stream   how weights lie of which some are not there
     """
 
     name: Callable[[Nest], str]
     numbers: Numbers
     tile: Tile | None = None
     write: Write | None = None
+    stream: Stream | None = None
     found: Found | None = None
     sums: Any = None
     around: list[tuple[Any, int]] = field(default_factory=list)
@@ -150,7 +129,7 @@ class Nests:
             x, w, strides = w, x, strides[::-1]
             filters = [i for i in spatial if strides[1][i]]
         points = [i for i in spatial if i not in filters]
-        terms = [i for i in range(len(loops)) if i not in spatial and lengths[i] > 1]
+        summed_over = [i for i in range(len(loops)) if i not in spatial and lengths[i] > 1]
         if any(sums[i] != 1 for i in points) or any(sums[i] != tile.points for i in filters):
             raise ValueError("the sums do not lie in rows of points")
         self.sums = total.source
@@ -158,7 +137,7 @@ class Nests:
             filters=tile.filters,
             points=tile.points,
             step=strides[0][points[0]] if points else 0,
-            reduction=tuple((lengths[i], strides[0][i]) for i in terms) or ((1, 0),),
+            reduction=tuple((lengths[i], strides[0][i]) for i in summed_over) or ((1, 0),),
             weighted=weighted,
         )
         if not weighted:
@@ -171,7 +150,7 @@ class Nests:
         kept = [(n, stride, v) for (v, n), stride in zip(self.around, w_outer, strict=False) if stride and n > 1]
         packing = Packing(
             outer=tuple((n, stride) for n, stride, _ in kept),
-            inner=tuple((lengths[i], strides[1][i]) for i in terms),
+            inner=tuple((lengths[i], strides[1][i]) for i in summed_over),
             tile=tile.filters,
             filter_stride=strides[1][filters[0]] if filters else 0,
             size=int(w.source.shape[0]),
@@ -179,7 +158,12 @@ class Nests:
         at: Any = tirx.const(0, "int32")
         for n, _, variable in kept:
             at = at * n + variable
-        self.found = Found(nest, packing)
+        if self.stream is not None:
+            streamed = StreamPacking(terms(nest, packing, tile.filters), self.stream)
+            if kept or not streamed.terms.plain or streamed.terms.wide != self.stream.wide:
+                raise ValueError("the weights are no stream")
+            nest = replace(nest, reduction=TERMS, stream=self.stream)
+        self.found = Found(nest, packing if self.stream is None else streamed)
         starts = ((total.source, origin), (x.source, x_at), (w.source, at * (nest.filters * nest.terms)))
         return Tiles(nest, tuple(Place(*start) for start in starts))
 

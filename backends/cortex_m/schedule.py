@@ -110,7 +110,10 @@ def reduction_of(function: tirx.PrimFunc, constants: Collection[int]) -> Reducti
 
 
 def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.PrimFunc:
-    """The function with its reduction computed tile by tile, the nest of each tile marked."""
+    """The function with its reduction computed tile by tile, the nest of each tile marked.
+
+    ValueError where a term is no longer read, or multiplied, as it is: a norm sums squares.
+    """
     schedule, blocks = opened(function)
     block, before, behind = blocks[reduction.index], blocks[: reduction.index], blocks[reduction.index + 1 :]
     if not behind or _lengths(schedule, behind[0]) != reduction.loops:
@@ -120,6 +123,8 @@ def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.Pri
     for each in before:
         if not reduction.padded:
             schedule.compute_inline(each)
+    if len(_summed(schedule.get(block)) or ()) != (1 if reduction.weights is None else 2):
+        raise ValueError("what is summed is computed on the way")
     if reduction.filters is not None and reduction.points is not None and reduction.filters > reduction.points:
         order = [i for i in range(len(reduction.loops)) if i != reduction.points] + [reduction.points]
         schedule.transform_layout(block, ("write", 0), lambda *index: [index[i] for i in order])

@@ -16,6 +16,7 @@ from pruneir.backends.cuda.schedules.rules import scheduled
 from pruneir.backends.cuda.schedules.scheduled import Scheduled
 from pruneir.backends.lowering.importing import fused
 from pruneir.backends.lowering.walk import layer_labels
+from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 
 
@@ -60,6 +61,12 @@ def target_of(arch: int) -> tvm.target.Target:
 
 def lowered(graph: Graph, target: tvm.target.Target) -> Lowered:
     """The kernels of a graph. PruneirError, one line, for what cannot be compiled."""
+    ranking = next((operator for operator in graph.operators if operator.is_a("TopK")), None)
+    if ranking is not None:
+        raise PruneirError(
+            f"{ranking.label} (TopK): no kernel for GPUs ranks; integral{{threshold=static}} masks without, and other"
+            " graphs end in front of it"
+        )
     module = relax.transform.DeadCodeElimination()(fused(graph, target))
     calls = [binding.value for block in module["main"].body.blocks for binding in block.bindings]
     calls = [value for value in calls if isinstance(value, relax.Call) and value.op.same_as(_CALL_TIR)]

@@ -6,6 +6,7 @@ Graph ──ONNX──▶ relax ──legalize, fuse──▶ main: a list of ca
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -18,10 +19,12 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
+from pruneir.backends.lowering.ranking import require_ranked, separated
+from pruneir.deployment.prepare import known_shapes
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import to_model
-from pruneir.shapes import Shapes, infer
+from pruneir.shapes import Shapes
 
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 
@@ -32,13 +35,22 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
     PruneirError, one line, for what the importer does not take.
     """
     _require_plain(graph)
-    _require_exact(graph)
+    shapes = known_shapes(graph)
+    _require_exact(graph, shapes)
+    require_ranked(graph, shapes)
+    model = _as_imported(graph)
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()):  # what it says, it also raises
             warnings.simplefilter("ignore")  # of outputs whose shape is not declared
-            module = from_onnx(_with_identifiers(graph))
+            module = from_onnx(model)
     except Exception as error:  # the importer raises many kinds
-        raise PruneirError(f"TVM cannot import the network: {first_line(error)}") from None
+        said = first_line(error)
+        where = next((f" {op.label} ({op.type}):" for op in graph.operators if _names(said, op.type)), "")
+        raise PruneirError(
+            f"TVM cannot import the network:{where} {said}; export it without, or end the graph in front of it"
+        ) from None
+    if target.kind.name == "c" and any(operator.is_a("TopK") for operator in graph.operators):
+        module = separated(module)
     steps = relax.transform
     with target, _without_messages():
         try:
@@ -76,7 +88,7 @@ def _without_messages() -> Iterator[None]:
 
 
 def _require_plain(graph: Graph) -> None:
-    """PruneirError for a quantized graph or a shape that is not fixed."""
+    """PruneirError for a quantized graph, and for an input whose shape is not fixed or that is empty."""
     for operator in graph.operators:
         if operator.type.startswith(_QUANTIZED):
             raise PruneirError(
@@ -87,13 +99,15 @@ def _require_plain(graph: Graph) -> None:
         if kind is None or kind.shape is None or any(not isinstance(size, int) for size in kind.shape):
             shown = ",".join(str(size) if size else "?" for size in (kind.shape if kind and kind.shape else ()))
             raise PruneirError(f"input '{name}' has no fixed shape [{shown}]; give --input-shape {name}:1,…")
+        if 0 in kind.shape:
+            raise PruneirError(f"input '{name}' has no elements; give --input-shape {name}:1,…")
 
 
-def _require_exact(graph: Graph) -> None:
+def _require_exact(graph: Graph, shapes: Shapes) -> None:
     """PruneirError for a Resize that the importer takes, and computes differently."""
-    resizing = [operator for operator in graph.operators if operator.is_a("Resize", "Upsample")]
-    shapes = infer(graph) if resizing else Shapes({})
-    for operator in resizing:
+    for operator in graph.operators:
+        if not operator.is_a("Resize", "Upsample"):
+            continue
         if operator.attribute("antialias"):
             raise PruneirError(f"{operator.label} ({operator.type}): antialias is not compiled; export it without")
         given = [shapes.value(name) for name in operator.inputs[1:] if name]
@@ -107,15 +121,33 @@ def _require_exact(graph: Graph) -> None:
                 )
 
 
-def _with_identifiers(graph: Graph) -> onnx.ModelProto:
-    """The model with inputs called so that C can call them the same."""
+def _as_imported(graph: Graph) -> onnx.ModelProto:
+    """The model as the importer wants it: inputs called so that C can call them the same, TopK as it knows it."""
     model = to_model(graph)
     names = {name: graph.fresh_name(f"x{place}") for place, name in enumerate(graph.data_inputs)}
     for value in (*model.graph.input, *model.graph.output):
         value.name = names.get(value.name, value.name)
     for node in model.graph.node:
+        if node.op_type == "TopK" and not node.domain:
+            _with_plain_k(node, graph)
         node.input[:] = [names.get(name, name) for name in node.input]
     return model
+
+
+def _with_plain_k(node: onnx.NodeProto, graph: Graph) -> None:
+    """TopK whose k is also where the importer looks for it before opset 11, and that is sorted, which one may be."""
+    if len(node.input) < 2:
+        return
+    k = graph.constant(node.input[1])
+    assert k is not None
+    attributes = [each for each in node.attribute if each.name not in ("k", "sorted")]
+    del node.attribute[:]
+    node.attribute.extend([*attributes, onnx.helper.make_attribute("k", int(k.reshape(-1)[0]))])
+
+
+def _names(said: str, kind: str) -> bool:
+    """Whether what TVM says names an operator of this type."""
+    return re.search(rf"\b{re.escape(kind)}\b", said) is not None
 
 
 def first_line(error: Exception) -> str:

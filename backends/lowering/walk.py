@@ -21,6 +21,7 @@ from tvm_ffi import structural_equal
 from pruneir.backends.lowering import bare
 from pruneir.backends.lowering.importing import first_line
 from pruneir.backends.lowering.program import Buffer, Call, Constant, Kernel, Program
+from pruneir.backends.lowering.ranking import HEADER, Ranking, header, ranking
 from pruneir.backends.lowering.visit import reads, stores
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
@@ -82,6 +83,7 @@ class Lowering(ABC):
     functions: dict[str, Lowered] = field(default_factory=dict)
     constants: dict[tuple[str, bytes], Constant] = field(default_factory=dict)
     copies: list[int] = field(default_factory=list)
+    rankings: dict[str, Ranking] = field(default_factory=dict)
     temporaries: list[Buffer] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     prefix: str = ""
@@ -142,7 +144,10 @@ class Lowering(ABC):
             f"void {self.prefix}copy_{size}(const float *from, float *to) {{ memcpy(to, from, {size}); }}\n"
             for size in self.copies
         )
-        return text + copies
+        if not self.rankings:
+            return text + copies
+        ranking_text = "".join(made.source(self.prefix) for made in self.rankings.values())
+        return f'#include "{HEADER}"\n{ranking_text}{text}{copies}'
 
     def _walked(self) -> Program:
         main = self.module["main"]
@@ -167,7 +172,7 @@ class Lowering(ABC):
             for kind in _tensors(call.ty_args[0]):
                 _buffer("", kind)
             arguments = list(call.args[1].fields)
-            constants = [i for i, each in enumerate(arguments) if _is_constant(each)]
+            constants = [i for i, each in enumerate(arguments) if is_constant(each)]
             known, exact = found.get(call.args[0].name_hint, (constants, False))
             exact = exact or any(each in params for each in arguments)
             found[call.args[0].name_hint] = ([i for i in known if i in constants], exact)
@@ -179,13 +184,15 @@ class Lowering(ABC):
         value, variable = binding.value, binding.var
         if _is_call(value, "relax.call_tir"):
             self._call(variable, value)
+        elif _is_call(value, "relax.call_dps_packed"):
+            self._ranking(variable, value)
         elif _is_call(value, "relax.reshape") or _is_call(value, "relax.memory.view"):
             self.names[variable] = self._name(value.args[0])
         elif isinstance(value, relax.Tuple):
             self.names[variable] = tuple(self._name(each) for each in value.fields)
         elif isinstance(value, relax.TupleGetItem):
             self.names[variable] = self.names[value.tuple_value][value.index]
-        elif isinstance(value, relax.Var) or _is_constant(value):
+        elif isinstance(value, relax.Var) or is_constant(value):
             self.names[variable] = self._name(value)
         else:
             what = value.op.name if hasattr(getattr(value, "op", None), "name") else type(value).__name__
@@ -198,20 +205,11 @@ class Lowering(ABC):
         given = []
         for place, each in enumerate(arguments):
             packing = function.packing if place == function.weights else None
-            given.append(self._constant(each, packing) if _is_constant(each) else self._name(each))
-        writes = []
-        step = f"v{len(self.calls)}"  # Relax's own names are not unique
-        for index, kind in enumerate(_tensors(value.ty_args[0])):
-            buffer = _buffer(f"{step}.{index}" if index else step, kind)
-            self.temporaries.append(buffer)
-            writes.append(buffer.name)
+            given.append(self._constant(each, packing) if is_constant(each) else self._name(each))
+        writes = self._results(value)
         is_tuple = hasattr(value.ty_args[0], "fields")
-        self.names[variable] = tuple(writes) if is_tuple else writes[0]
-        spaces = []
-        for index, size in enumerate(function.workspaces):
-            buffer = Buffer(f"{step}.ws{index}", np.dtype(np.uint8), (size,))
-            self.temporaries.append(buffer)
-            spaces.append(buffer.name)
+        self.names[variable] = writes if is_tuple else writes[0]
+        spaces = self._spaces(function.workspaces)
         name = str(function.function.attrs["global_symbol"])
         constants = {constant.name for constant in self.constants.values()}
         self.calls.append(
@@ -219,8 +217,8 @@ class Lowering(ABC):
                 kernel=name,
                 arguments=(*given, *writes, *spaces),
                 reads=tuple(each for each in given if each not in constants),
-                writes=tuple(writes),
-                workspaces=tuple(spaces),
+                writes=writes,
+                workspaces=spaces,
                 inplace=tuple((writes[0], given[place]) for place in function.inplace if given[place] not in constants),
                 layer=self._layer(arguments) or shown(name),
                 macs=function.macs,
@@ -228,20 +226,46 @@ class Lowering(ABC):
             )
         )
 
+    def _ranking(self, variable: Any, value: Any) -> None:
+        """One call of the kernel that ranks."""
+        made = ranking(value)
+        given, constants = self._name(value.args[1].fields[0]), {each.name for each in self.constants.values()}
+        writes, spaces = self._results(value), self._spaces((made.workspace,))
+        self.names[variable] = writes[0] if made.last else writes
+        name = f"{self.prefix}{made.name}"
+        self.rankings[name] = made
+        reads = () if given in constants else (given,)
+        self.calls.append(Call(name, (given, *writes, *spaces), reads, writes, spaces, layer=made.name))
+
+    def _results(self, value: Any) -> tuple[str, ...]:
+        """Temporaries for what the next call makes."""
+        made = []
+        for index, kind in enumerate(_tensors(value.ty_args[0])):
+            name = f"v{len(self.calls)}"  # Relax's own names are not unique
+            made.append(_buffer(f"{name}.{index}" if index else name, kind))
+        self.temporaries += made
+        return tuple(each.name for each in made)
+
+    def _spaces(self, sizes: tuple[int, ...]) -> tuple[str, ...]:
+        """Workspaces of the next call, of so many bytes."""
+        made = [Buffer(f"v{len(self.calls)}.ws{i}", np.dtype(np.uint8), (size,)) for i, size in enumerate(sizes)]
+        self.temporaries += made
+        return tuple(each.name for each in made)
+
     def _layer(self, arguments: list[Any]) -> str:
         """The operator of the graph whose weights are among the arguments; of several with equal ones, the next."""
-        for value in filter(_is_constant, arguments):
-            labels = self.labels.get(_array(value).tobytes())
+        for value in filter(is_constant, arguments):
+            labels = self.labels.get(content(value).tobytes())
             if labels:
                 return labels.pop(0) if len(labels) > 1 else labels[0]
         return ""
 
     def _name(self, value: Any) -> Any:
-        return self._constant(value, None) if _is_constant(value) else self.names[value]
+        return self._constant(value, None) if is_constant(value) else self.names[value]
 
     def _constant(self, value: Any, packing: Packing | None) -> str:
         """The name of a constant, laid out as its kernel reads it; equal ones are kept once."""
-        array = np.ascontiguousarray(_array(value))
+        array = np.ascontiguousarray(content(value))
         made = packing.pack(array) if packing is not None else array
         key = (str(made.dtype), made.tobytes())
         if key not in self.constants:
@@ -256,6 +280,7 @@ class Lowering(ABC):
         known = {each.name: each for each in (*inputs, *self.temporaries)}
         outputs, taken, wanted = [], set(), infer(self.graph)
         kernels = [Kernel(str(f.function.attrs["global_symbol"]), f.pointers) for f in self.functions.values()]
+        kernels += [Kernel(name, made.pointers) for name, made in self.rankings.items()]
         for name, result, kind in zip(self.graph.outputs, results, _tensors(returned.ty), strict=True):
             like = known.get(result) or next(c for c in self.constants.values() if c.name == result)
             outputs.append(_buffer(name, kind))
@@ -283,7 +308,7 @@ class Lowering(ABC):
             calls=tuple(self.calls),
             kernels=tuple(kernels),
             aliases=dict(self.aliases),
-            sources=self.sources(),
+            sources={**self.sources(), **({HEADER: header()} if self.rankings else {})},
         )
 
     def _numbers(self, kernel: str) -> Iterator[tuple[int, float]]:
@@ -314,7 +339,10 @@ def shown(name: str) -> str:
 
 
 def in_place(function: tirx.PrimFunc, constants: Collection[int]) -> tuple[int, ...]:
-    """Parameters that the last, the output, may be written in place of: read only where the output is stored."""
+    """Parameters that the last, the output, may be written in place of: read only where the output is stored.
+
+    There are none if the output is read, too: what is collected there begins before the last of them is read.
+    """
     *inputs, out = function.params
     named = {buffer.name for buffer in function.params}
     together: dict[str, list[bool]] = {buffer.name: [] for buffer in function.params}
@@ -322,6 +350,8 @@ def in_place(function: tirx.PrimFunc, constants: Collection[int]) -> tuple[int, 
         to_out = isinstance(statement, st.BufferStore) and _base(statement.buffer.name, named) == out.name
         alike = to_out and structural_equal(read.indices[0], statement.indices[0])
         together.setdefault(_base(read.source.name, named), []).append(alike)
+    if together[out.name]:
+        return ()
     return tuple(
         place
         for place, buffer in enumerate(inputs)
@@ -356,12 +386,13 @@ def _buffer(name: str, kind: Any) -> Buffer:
     return Buffer(name, np.dtype(str(kind.dtype)), tuple(int(size) for size in shape))
 
 
-def _array(value: Any) -> np.ndarray:
+def content(value: Any) -> np.ndarray:
     """What a constant holds."""
     return np.asarray((value.value if hasattr(value, "value") else value.data).numpy())
 
 
-def _is_constant(value: Any) -> bool:
+def is_constant(value: Any) -> bool:
+    """Whether its content is known."""
     return type(value).__name__ in ("GenericConst", "Constant")
 
 

@@ -45,14 +45,8 @@ def with_fixed_sizes(graph: Graph, target: str) -> Graph:
 
 
 def known_shapes(graph: Graph) -> Shapes:
-    """The shapes of all values.
-
-    PruneirError, one line, for one that depends on the data, for an input without elements, and for values of text.
-    """
+    """The shapes of all values. PruneirError, one line, for one that depends on the data, and for a value of text."""
     shapes = infer(graph)
-    for name in graph.data_inputs:
-        if 0 in (shapes.shape(name) or ()):
-            raise PruneirError(f"input '{name}' has no elements; give --input-shape {name}:1,…")
     for operator in graph.operators:
         for output in filter(None, operator.outputs):
             if shapes.shape(output) is None:

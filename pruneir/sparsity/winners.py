@@ -33,6 +33,10 @@ from pruneir.shapes import infer
 OPSET = 10
 """The first with a TopK and a Slice whose k and positions are inputs."""
 _END = np.iinfo(np.int64).max
+_FAR = np.iinfo(np.int32).max
+"""From here on an end is that of the axis."""
+_SECOND = (1, -1)
+"""The axis of all that belongs to a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,9 @@ def _read(graph: Graph, where: Operator) -> Winners | None:
     least = reshape.inputs[0] if reshape else threshold
     last = _made(graph, least, "Slice")
     best = _made(graph, last.inputs[0] if last else least, "TopK")
-    if best is None or (last is not None and _ints(graph, last)[:1] != [-1]) or not best.attribute("largest", 1):
+    if best is None or best.attribute("axis", -1) not in _SECOND or not best.attribute("largest", 1):
+        return None
+    if last is not None and (_ints(graph, last)[0] != -1 or _ints(graph, last)[2] not in _SECOND):
         return None
     k = graph.constant(best.inputs[1])
     kept = int(k.reshape(-1)[0]) if k is not None else None
@@ -208,7 +214,9 @@ def _read(graph: Graph, where: Operator) -> Winners | None:
     flat = _made(graph, among, "Flatten", "Reshape")
     if (flat.inputs[0] if flat else among) != magnitudes:
         return None
-    step = _ints(graph, sample)[-1] if sample is not None else 1
+    start, end, axis, step = _ints(graph, sample) if sample is not None else (0, _END, 1, 1)
+    if start != 0 or end < _FAR or axis not in _SECOND or step < 1:
+        return None
     return Winners(source, where.outputs[0], threshold, kept, step)
 
 
@@ -218,7 +226,11 @@ def _made(graph: Graph, value: str, *kinds: str) -> Operator | None:
     return producer if producer is not None and producer.is_a(*kinds) else None
 
 
-def _ints(graph: Graph, operator: Operator) -> list[int]:
-    """Starts, ends, axes and steps of a Slice of one axis."""
+def _ints(graph: Graph, operator: Operator) -> tuple[int, int, int, int]:
+    """Start, end, axis and step of a Slice of one axis; step 0 where it has several, or they are computed."""
     arrays = [graph.constant(name) for name in operator.inputs[1:]]
-    return [int(array.reshape(-1)[0]) for array in arrays if array is not None and array.size]
+    if any(array is None or array.size != 1 for array in arrays):
+        return 0, 0, 0, 0
+    start, end, *others = (int(array.reshape(-1)[0]) for array in arrays if array is not None)
+    axis, step = [*others, *(0, 1)[len(others) :]]
+    return start, end, axis, step

@@ -89,6 +89,15 @@ NO_MASK = {
     "no magnitudes": "x[N,8] -> y { l = Less(x, 0.5); y = Where(l, 0.0, x) }",
     "first of k": "x[N,8] -> y { a = Abs(x); v, _ = TopK(a, {3}, axis=1); s = Slice(v, {0}, {1}, {1}); l = Less(a, s); y = Where(l, 0.0, x) }",
     "smallest": "x[N,8] -> y { a = Abs(x); v, _ = TopK(a, {3}, axis=1, largest=0); s = Slice(v, {-1}, {9}, {1}); l = Less(a, s); y = Where(l, 0.0, x) }",
+    "over samples": "x[N,8] -> y { a = Abs(x); v, _ = TopK(a, {1}, axis=0); l = Less(a, v); y = Where(l, 0.0, x) }",
+    "of the first elements": (
+        "x[N,8] -> y { a = Abs(x); e = Slice(a, {0}, {6}, {1}, {2}); v, _ = TopK(e, {2}, axis=1);"
+        " s = Slice(v, {-1}, {9223372036854775807}, {1}); l = Less(a, s); y = Where(l, 0.0, x) }"
+    ),
+    "not from the first element on": (
+        "x[N,9] -> y { a = Abs(x); e = Slice(a, {1}, {9223372036854775807}, {1}, {3}); v, _ = TopK(e, {2}, axis=1);"
+        " s = Slice(v, {-1}, {9223372036854775807}, {1}); l = Less(a, s); y = Where(l, 0.0, x) }"
+    ),
     "by column": "x[N,8] -> y { a = Abs(x); l = Less(a, t[8]); y = Where(l, 0.0, x) }",
 }
 

@@ -109,8 +109,52 @@ NETWORKS = {
     "a constant output": "x[1,4] -> y, z { y = Relu(x); z = Identity(c[1,3]) }",
     "broadcast": "x[1,4,1,5], z[1,1,3,5] -> y { s = Sub(x, z); y = Div(s, c[4,1,1]) }",
     "averaged": "x[1,4,5,6] -> y { a = ReduceMean(x, axes=[2,3], keepdims=0); y = Gemm(a, w[4,3]) }",
+    "norm across channels": (
+        "x[1,3,6,6] -> y { a = Conv(x, w[8,3,3,3]); r = Relu(a); n = ReduceL2(r, axes=[1], keepdims=1);"
+        " m = Max(n, {0.01}); d = Div(r, m); y = Mul(d, s[8,1,1]) }"
+    ),
+    "sum of what is computed": "x[1,6,7,8] -> y { h = HardSwish(x); y = ReduceSum(h, {2,3}, keepdims=0) }",
+    "sum of products": "x[1,6,7,8], z[1,6,7,8] -> y { m = Mul(x, z); y = ReduceSum(m, {1}) }",
+    "largest of three": "x[1,6], z[1,6] -> y { m = Exp(x); y = Max(m, z, x) }",
     "LayerNormalization": "x[1,5,8] -> y { y = LayerNormalization(x, s[8], b[8]) }",
     "shared weights": "x[1,4,7,7] -> y { a = Conv(x, w[4,4,3,3], pads=[1,1,1,1]); b = Relu(a); y = Conv(b, w, pads=[1,1,1,1]) }",
 }
 
-CASES = {**CONVOLUTIONS, **LINEAR, **NETWORKS}
+RANKING = {
+    "TopK": "x[2,3,37] -> y, i:i64 { y, i = TopK(x, {5}, axis=-1) }",
+    "TopK of all": "x[1,300] -> y, i:i64 { y, i = TopK(x, {300}) }",
+    "TopK of one": "x[4,9] -> y, i:i64 { y, i = TopK(x, {1}) }",
+    "the least along the first axis": "x[7,2,3] -> y, i:i64 { y, i = TopK(x, {3}, axis=0, largest=0) }",
+    "the least along channels, unsorted": "x[1,8,2,3] -> y, i:i64 { y, i = TopK(x, {1}, axis=1, largest=0, sorted=0) }",
+    "TopK of equals": "x[2,40] -> y, i:i64 { r = Relu(x); y, i = TopK(r, {35}) }",
+    "TopK of a layer": "x[1,3,6,6] -> y, i:i64 { a = Conv(x, w[5,3,3,3]); f = Flatten(a); y, i = TopK(f, {20}) }",
+    "places alone": "x[2,40] -> y { v, i = TopK(x, {3}); e = Gather(w[40,5], i); y = Relu(e) }",
+    "values above the third": (
+        "x[2,30] -> y { v, i = TopK(x, {3}); t = Slice(v, {-1}, {9}, {1}); s = Sub(x, t); y = Relu(s) }"
+    ),
+    "the third and all": "x[2,30] -> y, v { v, i = TopK(x, {3}); t = Slice(v, {2}, {3}, {1}); y = Sub(x, t) }",
+    "the second of three": "x[2,30] -> y { v, i = TopK(x, {3}); t = Slice(v, {1}, {2}, {1}); y = Sub(x, t) }",
+    "winners of a layer": (
+        "x[1,3,6,7] -> y { a = Conv(x, w[5,3,3,3]); m = Abs(a); f = Flatten(m); v, i = TopK(f, {19}, axis=1);"
+        " t = Slice(v, {-1}, {9223372036854775807}, {1}); s = Reshape(t, {-1,1,1,1}); l = Less(m, s); y = Where(l, 0.0, a) }"
+    ),
+    "winners among a few": (
+        "x[1,3,6,7] -> y { a = Conv(x, w[5,3,3,3]); m = Abs(a); f = Flatten(m); e = Slice(f, {0}, {9223372036854775807}, {1}, {3});"
+        " v, i = TopK(e, {9}, axis=1); t = Slice(v, {-1}, {9223372036854775807}, {1}); s = Reshape(t, {-1,1,1,1});"
+        " l = Less(m, s); b = Where(l, 0.0, a); y = Conv(b, w2[4,5,3,3], pads=[1,1,1,1]) }"
+    ),
+    "winners of samples": (
+        "x[3,50] -> y { r = Relu(x); m = Abs(r); v, i = TopK(m, {7}, axis=1); t = Slice(v, {-1}, {9223372036854775807}, {1});"
+        " l = Less(m, t); y = Where(l, 0.0, r) }"
+    ),
+    "winners, more than are there": (
+        "x[3,50] -> y { r = Relu(x); m = Abs(r); v, i = TopK(m, {45}, axis=1); t = Slice(v, {-1}, {9223372036854775807}, {1});"
+        " l = Less(m, t); w = Where(l, 0.0, r); y = Gemm(w, u[50,4]) }"
+    ),
+    "winners by a constant": (
+        "x[1,3,6,7] -> y { a = Conv(x, w[5,3,3,3]); m = Abs(a); l = Less(m, 0.2); b = Where(l, 0.0, a);"
+        " y = Conv(b, w2[4,5,3,3]) }"
+    ),
+}
+
+CASES = {**CONVOLUTIONS, **LINEAR, **NETWORKS, **RANKING}

@@ -17,16 +17,17 @@ from pruneir.backends.cortex_m.assembly.vectors import FARTHEST, LANES, NUMBERS,
 def write(name: str, nest: Nest) -> Written:
     """The micro-kernel of a nest, over points or filters. TooLarge where neither are vectors, or too many."""
     if nest.filters % LANES == 0 and nest.reduction and (nest.step != 1 or nest.points % LANES):
-        return _OverFilters(name, nest).written()
+        return OverFilters(name, nest).written()
     if nest.points > 1:
-        return _OverPoints(name, nest).written()
+        return OverPoints(name, nest).written()
     raise TooLarge(f"{nest.filters} × {nest.points} sums are no vectors")
 
 
-class _OverPoints(Vectors):
+class OverPoints(Vectors):
     """Vectors of points, the last of a row in part; points whose inputs are apart are gathered."""
 
     def plan(self) -> None:
+        """Registers for vectors of sums."""
         self.vectors = -(-self.nest.points // LANES)
         self.whole = self.nest.points % LANES == 0
         self.gathered = self.nest.step != 1
@@ -37,9 +38,11 @@ class _OverPoints(Vectors):
             raise TooLarge("points are stored apart")
 
     def gathers(self, count: int, stride: int) -> bool:
+        """Where points are apart."""
         return self.gathered
 
     def enter(self) -> None:
+        """A predicate for the last vector of a row, and distances."""
         super().enter()
         if not self.whole:
             self.op(f"movs r4, #{self.nest.points % LANES}")
@@ -48,6 +51,7 @@ class _OverPoints(Vectors):
             self.offsets(VECTOR - 1, self.nest.step)
 
     def start(self) -> None:
+        """Zeros, biases, or what an operand holds."""
         if self.done.bias is None:
             self.zeros()
             return
@@ -73,6 +77,7 @@ class _OverPoints(Vectors):
             self.add("r9", operand.filters if index < self.nest.filters - 1 else 0)
 
     def block(self, count: int, stride: int) -> None:
+        """Vectors of inputs times numbers."""
         filters = self.nest.filters if self.nest.weighted else 0
         for term in range(count):
             if filters:
@@ -102,6 +107,7 @@ class _OverPoints(Vectors):
         self.op(f"v{word}w{'' if inside else 't'}.{kind} q{register}, [{at}, {place}]")
 
     def finish(self) -> None:
+        """Row by row."""
         self.prepared()
         for index in range(self.nest.filters):
             for vector in range(self.vectors):
@@ -128,13 +134,18 @@ class _OverPoints(Vectors):
         self.access("ldr", to, "lr" if far else f"r{9 + k}", 0 if far else at, vector)
 
 
-class _OverFilters(Vectors):
+class OverFilters(Vectors):
+    """Vectors of filters; where the last is one in part, a predicate says which there are."""
+
     def plan(self) -> None:
-        self.vectors = self.nest.filters // LANES
+        """Registers for vectors of sums."""
+        self.vectors = -(-self.nest.filters // LANES)
+        self.whole = self.nest.filters % LANES == 0
         self.fit(self.vectors * self.nest.points, self.nest.points)
         self.unroll = self.unrolled((self.nest.points - 1) * self.nest.step)
 
     def start(self) -> None:
+        """Zeros or biases."""
         if self.done.bias is None:
             self.zeros()
             return
@@ -148,6 +159,7 @@ class _OverFilters(Vectors):
                 self.op(f"vmov q{first + point}, q{first}")
 
     def block(self, count: int, stride: int) -> None:
+        """Vectors of weights times numbers."""
         points = self.nest.points
         for term in range(count):
             for point in range(points):
@@ -177,14 +189,22 @@ class _OverFilters(Vectors):
                         self.add(f"r{9 + k}", to - at)
                 at = to
                 self.computed(own, lambda k, to, vector=vector: self._load(k, to, vector))  # type: ignore[misc]
-                self.op(f"vstrw.32 q{own}, [r0{'' if together else f', q{self.apart}'}]")
+                self._access("strw", "32", own, f"[r0{'' if together else f', q{self.apart}'}]", vector)
         self.moved[0] = at
+
+    def _access(self, word: str, kind: str, register: int, place: str, vector: int) -> None:
+        """Load or store a vector, as much of the last one as there are filters."""
+        inside = self.whole or vector < self.vectors - 1
+        if not inside:
+            self.op("vpst")
+        self.op(f"v{word}{'' if inside else 't'}.{kind} q{register}, {place}")
 
     def _load(self, k: int, to: int, vector: int) -> None:
         operand = self.done.operands[k]
         if operand.points == 0 and operand.filters == 1:
-            self.op(f"vldrw.u32 q{to}, [r{9 + k}, #{16 * vector}]")
+            self._access("ldrw", "u32", to, f"[r{9 + k}, #{16 * vector}]", vector)
         elif (operand.filters, operand.points) == (self.done.filters, self.done.points):
-            self.op(f"vldrw.u32 q{to}, [r{9 + k}{'' if self.done.filters == 1 else f', q{self.apart}'}]")
+            at = "" if self.done.filters == 1 else f", q{self.apart}"
+            self._access("ldrw", "u32", to, f"[r{9 + k}{at}]", vector)
         else:
             raise TooLarge("an operand that lies unlike what is stored")

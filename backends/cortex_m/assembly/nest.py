@@ -23,11 +23,16 @@ class TooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A micro-kernel: its text, the instructions that one call executes, and those of them outside of its tiles."""
+    """A micro-kernel: its text, the instructions that one call executes, and those of them outside of its tiles.
+
+    turns  what is to be added where weights are a stream: for each loop over groups that there is, of whole panels and
+           of what is left, the instructions of each of its turns in a panel
+    """
 
     text: str
     instructions: int
     around: int
+    turns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,30 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """Weights without their zeros: `width` filters are a panel, which has a group of weights for some of its terms.
+
+    For each group there is the distance of its first input in bytes, of 2 bytes, or 4 if `wide`. A panel's distances
+    follow how often the loop turns, in as many bytes, or in 4 where distances come in pairs.
+
+    block   neighbouring inputs of a group
+    unroll  groups that a turn takes; 1 or even
+    lanes   filters of a vector, to whole ones of which a group is filled up with zeros; 1 where filters are no vectors
+    """
+
+    width: int
+    unroll: int
+    wide: bool = False
+    block: int = 1
+    lanes: int = 1
+
+    def __str__(self) -> str:
+        if self.block > 1:
+            return f"BSR {self.width}×{self.block}"
+        return f"CSR in {self.width}s" if self.width > 1 else "CSR"
+
+
+@dataclass(frozen=True, slots=True)
 class Nest:
     """Tiles of `filters` × `points` sums.
 
@@ -47,6 +76,8 @@ class Nest:
     weighted    whether inputs are multiplied by weights
     finish      what is stored; None for the sums as they are, in rows of points
     steps       loops over tiles, outermost first
+    stream      how weights lie that are not all there: the filters are all of a layer's, panel by panel, and the terms
+                not known
     """
 
     filters: int
@@ -56,6 +87,7 @@ class Nest:
     weighted: bool = True
     finish: Finish | None = None
     steps: tuple[Step, ...] = ()
+    stream: Stream | None = None
 
     @property
     def stored(self) -> Finish:

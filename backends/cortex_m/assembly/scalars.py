@@ -35,7 +35,7 @@ class Scalars(Writer):
     counters = ("r4", "r5", "r6", "r7")
     scratch = "r8"
     pointers = ("r0", "r1", "r2", "r3", "r9", "r10")
-    outer = ("r11", "r12", "lr")
+    outer: tuple[str, ...] = ("r11", "r12", "lr")
 
     def __init__(self, name: str, nest: Nest, *, extremes: bool):
         super().__init__(name, nest)

@@ -36,6 +36,7 @@ class Writer(ABC):
         self.lines: list[str] = []
         self.count, self.times, self.labels = 0, 1, 0
         self.around = 0
+        self.turns: list[int] = []
         self.done = nest.stored
         self.moved: list[int] = []
         """How far out, x, w and each operand have moved in a tile; `start` and `finish` count for out and operands."""
@@ -89,19 +90,12 @@ class Writer(ABC):
         self.around += self.count
         head = [f"    .global {self.name}", f"    .type {self.name}, %function", "    .thumb_func", f"{self.name}:"]
         text = "\n".join([*head, *self.lines, f"    .size {self.name}, .-{self.name}", ""])
-        return Written(text, self.count, self.around)
+        return Written(text, self.count, self.around, tuple(self.turns))
 
     def _tiles(self, steps: Sequence[Step], depth: int) -> Moved:
         """The tiles of some loops; how far the pointers have moved behind them."""
         if not steps:
-            self.moved = [0] * (3 + len(self.done.operands))
-            self.start()
-            if self.nest.reduction:
-                self._loops(self.nest.reduction[:-1], 0)
-                self.moved[1] = self._moved(self.nest.reduction[:-1])
-                self.moved[2] = self.nest.terms * self.nest.filters * self.nest.weighted
-            self.finish()
-            return tuple(self.moved)
+            return self.tile()
         step, *rest = steps
 
         def body() -> None:
@@ -111,6 +105,17 @@ class Writer(ABC):
 
         self.tiles(depth, step.length, body)
         return tuple(step.length * each for each in step.moves)
+
+    def tile(self) -> Moved:
+        """One tile; how far the pointers have moved behind it."""
+        self.moved = [0] * (3 + len(self.done.operands))
+        self.start()
+        if self.nest.reduction:
+            self._loops(self.nest.reduction[:-1], 0)
+            self.moved[1] = self._moved(self.nest.reduction[:-1])
+            self.moved[2] = self.nest.terms * self.nest.filters * self.nest.weighted
+        self.finish()
+        return tuple(self.moved)
 
     @property
     def moves(self) -> bool:

@@ -1,0 +1,31 @@
+"""Weights as dense micro-kernels read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How a weight is laid out for the micro-kernel: one stream, as it reads.
+
+    outer    loops around the nest that the weight depends on: length, and stride in the weight as it was
+    inner    loops over the terms, then the filters, likewise
+    filters  length of the filters' loop that there is, which the tiles may exceed, and its stride
+    """
+
+    outer: tuple[tuple[int, int], ...]
+    inner: tuple[tuple[int, int], ...]
+    tile: int
+    filter_stride: int
+    size: int
+
+    def pack(self, weights: np.ndarray) -> np.ndarray:
+        """The weights in the order in which they are read; zeros where a tile reaches beyond the last filter."""
+        flat = np.concatenate([weights.ravel(), np.zeros(1, weights.dtype)])
+        index = np.zeros(1, np.int64)
+        for length, stride in (*self.outer, *self.inner, (self.tile, self.filter_stride)):
+            index = (index[:, None] + np.arange(length) * stride).ravel()
+        return flat[np.where(index < self.size, index, self.size)]
