@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pruneir.backends.x86.template import instance
 from pruneir.backends.x86.tiling import Geometry, Grid, Part, Tiling
 
 
-def conv_source(name: str, geometry: Geometry, tiling: Tiling, finish: str) -> str:
+def conv_source(
+    name: str, geometry: Geometry, tiling: Tiling, finish: str, stored: Mapping[str, object] | None = None
+) -> str:
     """A kernel `name`.
 
     tiling  of this geometry
     finish  C of `<name>_finish`, through which every vector of sums passes; empty: stored as it is
+    stored  what runtime/conv_sparse.h needs, where zeros are not stored
     """
     flat = geometry.flat()
     cut = {
         "GROUPS": tiling.groups,
-        "PLACE(n, h, w)": _place(flat),
+        "PLACE(n, h, w)": place(flat),
         "NV": tiling.vectors,
         "PARTS": ", ".join(_initializer(part) for part in tiling.parts),
         "SIZES": hex(_points(tiling.parts)),
@@ -26,10 +31,10 @@ def conv_source(name: str, geometry: Geometry, tiling: Tiling, finish: str) -> s
         "STEP": tiling.step,
         "WIDE": int(tiling.wide),
     }
-    return instance("conv.h", name, finish, {**flat.macros(), **cut})
+    return instance("conv.h", name, finish, {**flat.macros(), **cut, **(stored or {})})
 
 
-def _place(geometry: Geometry) -> str:
+def place(geometry: Geometry) -> str:
     """Where a point lies in the output, as a C expression in n, h and w."""
     grid = geometry.grid or Grid(geometry.oh, geometry.ow, 0, 0, 1, 1)
     row, column = f"(h) * {grid.down} + {grid.row}", f"(w) * {grid.right} + {grid.column}"

@@ -10,6 +10,7 @@ import numpy as np
 from pruneir.backends.x86.dense import dense
 from pruneir.backends.x86.depthwise import depthwise, depthwise_weights
 from pruneir.backends.x86.expressions import Place
+from pruneir.backends.x86.sparse import sparse
 from pruneir.backends.x86.tiling import Geometry, Grid
 from pruneir.backends.x86.window import window
 from pruneir.backends.x86.work import Phase, Setting, Work, given, output, rule, word
@@ -81,6 +82,9 @@ def _remainders(outputs: int, kernel: int, stride: int, pad: int) -> Iterator[_R
 
 
 def by_taps(geometry: Geometry, weights: np.ndarray, lanes: int) -> tuple[Phase, str]:
-    """A dense convolution, and what a table says of it."""
+    """A dense convolution, its zeros left out where that is faster, and what a table says of it."""
     kernel = dense(geometry, lanes)
+    without = sparse(geometry, weights, lanes, kernel)
+    if without is not None:
+        return Phase(without, without.packed, geometry.macs), str(without)
     return Phase(kernel, lambda: kernel.packed(weights), geometry.macs), str(kernel)

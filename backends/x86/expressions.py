@@ -128,6 +128,7 @@ _BINARY: dict[str, Callable[[str, str], str]] = {
     "Min": lambda a, b: f"vf_select({a} == {a}, vf_min({a}, {b}), {a})",
     "PRelu": lambda a, b: f"vf_select({a} < {_ZERO}, {a} * {b}, {a})",
     "Sum": lambda a, b: f"{a} + {b}",
+    "Winners": lambda a, b: f"vf_select(vf_abs({a}) < {b}, {_ZERO}, {a})",
 }
 _VARIADIC = ("Sum", "Max", "Min")
 _POWERS = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pruneir.backends.x86 import convolutions, images, matrices, normalizations
+from pruneir.backends.x86 import convolutions, images, matrices, normalizations, winners
 from pruneir.backends.x86.work import Setting, Work, found_by_rule
 from pruneir.graph import Operator
 
-RULES = (convolutions, matrices, images, normalizations)
+RULES = (convolutions, matrices, images, normalizations, winners)
 
 
 def work(operator: Operator, setting: Setting) -> Work | None:

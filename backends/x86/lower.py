@@ -28,6 +28,7 @@ from pruneir.backends.x86.known import with_known_values
 from pruneir.backends.x86.moves import Move
 from pruneir.backends.x86.plain import Map, Transpose
 from pruneir.backends.x86.sources import KERNEL, Sources
+from pruneir.backends.x86.winners import with_masks
 from pruneir.backends.x86.work import Kernel as Template
 from pruneir.backends.x86.work import Phase, Setting, Work
 from pruneir.deployment.prepare import known_shapes
@@ -74,7 +75,8 @@ def lowered(graph: Graph, cpu: X86Cpu) -> Program:
 def setting_of(graph: Graph, cpu: X86Cpu) -> Setting:
     """What its steps depend on. PruneirError, one line, for a shape that depends on the data."""
     graph = with_known_values(graph)
-    return Setting(graph, known_shapes(graph), cpu)
+    shapes = known_shapes(graph)
+    return Setting(with_masks(graph, shapes), shapes, cpu)
 
 
 def steps(setting: Setting) -> list[Step]:

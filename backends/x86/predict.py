@@ -16,15 +16,13 @@ from pruneir.backends.x86.expressions import Place
 from pruneir.backends.x86.fusion import Region
 from pruneir.backends.x86.lower import Step, setting_of, steps
 from pruneir.backends.x86.moves import Move
-from pruneir.backends.x86.work import Setting
+from pruneir.backends.x86.work import MEMORY, Setting
 from pruneir.cost import macs_by_operator
 from pruneir.coupling import couple
 from pruneir.graph import Graph, Operator
 
 _CACHED = 10
 """Bytes of values that a kernel reads and writes in a cycle. Measured on Zen 3: 7 to 14, and 5 where they are 10 MB."""
-_MEMORY = 11
-"""Bytes of weights that come in a cycle besides what is computed meanwhile. Measured on Zen 3."""
 _FUNCTIONS = {"Elu": 16, "Exp": 16, "Sigmoid": 16, "Tanh": 22, "Erf": 28, "Gelu": 28, "Softplus": 49}
 """Cycles of a vector in functions of runtime/vmath.h. Measured on Zen 3."""
 _PRODUCT, _NUMBER = 4, 10
@@ -97,7 +95,7 @@ class _Walk:
         weights = 0.0
         if work is not None:
             arithmetic += work.cycles
-            weights = work.weight_bytes / _MEMORY
+            weights = work.weight_bytes / MEMORY
         self.cycles += max(arithmetic, size / _CACHED) + weights
         self.there.add((region.value, step.last))
 

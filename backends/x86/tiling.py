@@ -88,6 +88,11 @@ class Geometry:
         """Products, those with padding counted too."""
         return self.points * self.groups * self.oc * self.kh * self.kw * self.ic
 
+    @property
+    def is_point(self) -> bool:
+        """Whether it is a matrix by a vector."""
+        return (self.points, self.kh, self.kw, self.pt, self.pl) == (1, 1, 1, 0, 0)
+
     def macros(self) -> dict[str, object]:
         """The sizes as templates know them."""
         names = ("ih", "iw", "ic", "oh", "ow", "oc", "kh", "kw", "sh", "sw", "dh", "dw", "pt", "pl")
@@ -183,28 +188,44 @@ class Tiling:
 def tiling(geometry: Geometry, lanes: int) -> Tiling:
     """The tiling of a convolution for vectors of 4, 8 or 16 floats."""
     flat = geometry.flat()
-    cuts = (_inside_and_borders(flat), ((0, 0, flat.oh, flat.ow),))
     cycles, (points, vectors), parts = min(
-        (_candidate(flat, lanes, tile, cut) for tile, cut in product(_TILES[lanes], cuts)), key=lambda it: it[0]
+        (_candidate(flat, lanes, tile, cut) for tile, cut in product(_TILES[lanes], cuts(flat))), key=lambda it: it[0]
     )
+    panel = 4 * flat.kh * flat.kw * flat.ic * vectors * lanes
+    wide = flat.ic < _WIDE and flat.kw > 1 and flat.dw == 1 and flat.groups == 1
+    return divided(flat, (points, vectors, lanes), parts, cycles, panel, wide=wide)
+
+
+def divided(
+    flat: Geometry, tile: tuple[int, int, int], parts: tuple[Part, ...], cycles: float, panel: int, *, wide: bool
+) -> Tiling:
+    """The items of a convolution.
+
+    tile    points, vectors, lanes
+    cycles  estimated, of one group of channels
+    panel   bytes of a panel of weights
+    """
+    points, vectors, lanes = tile
     panels = ceil(flat.oc / (vectors * lanes))
     tiles = flat.n * sum(part.lines * part.tiles for part in parts)
     items = max(1, min(ceil(_ITEMS / flat.groups), round(cycles / _ITEM_CYCLES)))
-    panel = 4 * flat.kh * flat.kw * flat.ic * vectors * lanes
     groups = ceil(panels / max(1, _L2 // panel))
     block = ceil(tiles / min(tiles, ceil(items / groups)))
     groups = max(groups, min(panels, ceil(items / ceil(tiles / block))))
     group = ceil(panels / groups)
     return Tiling(
         lanes, points, vectors, parts, flat.n, panels, group, block,
-        step=max(1, min(group, _L1 // panel)),
-        wide=flat.ic < _WIDE and flat.kw > 1 and flat.dw == 1 and flat.groups == 1, groups=flat.groups,
-        cycles=flat.groups * cycles,
+        step=max(1, min(group, _L1 // panel)), wide=wide, groups=flat.groups, cycles=flat.groups * cycles,
     )  # fmt: skip
 
 
 Rectangle = tuple[int, int, int, int]
 """Row, column, height, width."""
+
+
+def cuts(g: Geometry) -> tuple[tuple[Rectangle, ...], ...]:
+    """Ways to cut the output image into parts: into its inside and four borders, or not at all."""
+    return _inside_and_borders(g), ((0, 0, g.oh, g.ow),)
 
 
 def _inside_and_borders(g: Geometry) -> tuple[Rectangle, ...]:
@@ -232,13 +253,18 @@ def _candidate(
 ) -> tuple[float, tuple[int, int], tuple[Part, ...]]:
     """Estimated cycles of a tiling, its tile, and its parts."""
     cycles, parts = 0.0, []
-    for row, column, height, width in cut:
-        ways = [Part(row, column, height, width, False, ceil(width / tile[0]))]
-        ways += [Part(row, column, height, width, True, ceil(height / tile[0]))]
+    for rectangle in cut:
+        ways = ways_of(rectangle, tile[0])
         taken, part = min(((_part_cycles(part, g, lanes, tile[1]), part) for part in ways), key=lambda it: it[0])
         cycles += taken
         parts.append(part)
     return g.n * cycles * _TILES[lanes][tile], tile, tuple(parts)
+
+
+def ways_of(rectangle: Rectangle, points: int) -> list[Part]:
+    """A rectangle in tiles of at most so many points, along its rows or its columns."""
+    _, _, height, width = rectangle
+    return [Part(*rectangle, False, ceil(width / points)), Part(*rectangle, True, ceil(height / points))]
 
 
 def _part_cycles(part: Part, g: Geometry, lanes: int, vectors: int) -> float:
@@ -260,9 +286,13 @@ def _cycles(points: int, vectors: int, terms: int, panel: int) -> float:
 
 
 def _taps(part: Part, g: Geometry) -> int:
-    """Taps that lie inside the image for some point of a part."""
+    return sum(reached(part, g))
+
+
+def reached(part: Part, g: Geometry) -> list[bool]:
+    """Whether a tap lies inside the image for some point of a part, tap by tap."""
     rows = range(part.row, part.row + part.height)
     columns = range(part.column, part.column + part.width)
-    high = sum(any(0 <= h * g.sh - g.pt + k * g.dh < g.ih for h in rows) for k in range(g.kh))
-    wide = sum(any(0 <= w * g.sw - g.pl + k * g.dw < g.iw for w in columns) for k in range(g.kw))
-    return high * wide
+    high = [any(0 <= h * g.sh - g.pt + k * g.dh < g.ih for h in rows) for k in range(g.kh)]
+    wide = [any(0 <= w * g.sw - g.pl + k * g.dw < g.iw for w in columns) for k in range(g.kw)]
+    return [one and other for one in high for other in wide]

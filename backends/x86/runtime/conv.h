@@ -18,6 +18,7 @@
         GROUP BLOCK            panels, tiles of an item
         STEP                   panels for which a tile is computed before the next tile
         WIDE                   whether taps that are side by side inside the image are summed as one run
+        PADDED                 where the weights have zeros that are not stored: see conv_sparse.h
         PLACE(n, h, w)         where point (h, w) of image n lies in y, counted in points
    p:   x, packed weights, y, operands of FINISH */
 #include "tile.h"
@@ -74,6 +75,10 @@ INLINE int CONV(rows)(const float **rows, const int points, const float *x, cons
     return any;
 }
 
+#ifdef PADDED
+#include "conv_sparse.h"
+#else
+
 /* The sums of a tile. `wide` taps are summed in one run. */
 INLINE void CONV(sum)(vf *sums, const int points, const int vectors, const float *x, const float *weights,
                       const struct conv_line *line, const int inside, const int wide) {
@@ -90,6 +95,19 @@ INLINE void CONV(sum)(vf *sums, const int points, const int vectors, const float
         }
 }
 
+/* The sums of a tile over a panel of weights. */
+INLINE void CONV(panel)(vf *sums, const int points, const int vectors, const float *x, const void *packed,
+                        const long panel, const struct conv_line *line, const int inside) {
+    const float *weights = (const float *)packed + panel * KH * KW * IC * NV * VL;
+    tile_zero(sums, points, vectors);
+    if (WIDE && line->w >= 0 && line->w + (points - 1) * line->right + KW <= IW)
+        CONV(sum)(sums, points, vectors, x, weights, line, inside, KW);
+    else
+        CONV(sum)(sums, points, vectors, x, weights, line, inside, 1);
+}
+
+#endif
+
 /* A tile for panels begin … end - 1; its points start at `row`, `column`. The last of the vectors has `lanes` filters. */
 INLINE void CONV(tile)(void *const *p, const int group, const int down, const long image, const int row,
                        const int column, const int begin, const int end, const int points, const int vectors,
@@ -100,13 +118,8 @@ INLINE void CONV(tile)(void *const *p, const int group, const int down, const lo
     const int inside = POINTWISE || CONV(inside)(&line, points, (KH - 1) * DH, (KW - 1) * DW);
     float *y = p[2];
     for (int panel = begin; panel < end; panel++) {
-        const float *weights = (const float *)p[1] + ((long)group * PANELS + panel) * KH * KW * IC * NV * VL;
         vf sums[TILE_SUMS];
-        tile_zero(sums, points, vectors);
-        if (WIDE && line.w >= 0 && line.w + (points - 1) * line.right + KW <= IW)
-            CONV(sum)(sums, points, vectors, x, weights, &line, inside, KW);
-        else
-            CONV(sum)(sums, points, vectors, x, weights, &line, inside, 1);
+        CONV(panel)(sums, points, vectors, x, p[1], (long)group * PANELS + panel, &line, inside);
         UNROLL for (int i = 0; i < points; i++)
             UNROLL for (int v = 0; v < vectors; v++) {
                 const long filter = group * OC + (long)panel * NV * VL + v * VL;
@@ -195,3 +208,8 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
 #undef STEP
 #undef BLOCK
 #undef WIDE
+#undef PADDED
+#undef INDEX
+#undef INDICES
+#undef VALUES
+#undef DIRECTIONS

@@ -105,10 +105,13 @@ INLINE vf vf_sqrt(vf a) {
 }
 #endif
 
-/* sum += a · b, in the register of `sum` and in the order written: where gcc chooses, it spills some of twelve sums. */
+/* sum += a · b, in the register of `sum` and in the order written: where gcc chooses, it spills some of twelve sums. A
+   copy goes through the instruction, since gcc leaves in memory what an instruction of ours has the address of. */
 INLINE void vf_accumulate(vf *sum, vf a, vf b) {
 #if (defined(__AVX512F__) && VL == 16) || (defined(__AVX2__) && VL == 8)
-    __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+    vf held = *sum;
+    __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(held) : "v"(a), "vm"(b));
+    *sum = held;
 #else
     *sum = vf_fma(a, b, *sum);
 #endif

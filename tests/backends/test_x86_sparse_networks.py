@@ -1,0 +1,128 @@
+"""Networks with zeros: the format of each layer, and what the library computes against ONNX Runtime."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pruneir
+from pruneir.backends.x86 import convolutions
+from pruneir.backends.x86.cpu import AVX2, AVX512, X86Cpu, features
+from pruneir.backends.x86.lower import lowered
+from pruneir.backends.x86.predict import milliseconds
+from pruneir.deployment.against import on_threads
+from pruneir.deployment.compiling import Compiler
+from pruneir.graph import Graph, parse
+from pruneir.onnx_io.evaluate import evaluate
+from pruneir.sparsity import masked, weights
+from pruneir.sparsity.groups import Layout, unfit
+from pruneir.verify.feeds import random_feeds
+from support.bundles import bundled
+
+needs_avx2 = pytest.mark.skipif(not {*AVX2.features} <= features(), reason="needs a processor with AVX2 and FMA")
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
+MLP = (
+    "a = Gemm(x, w1[256,120], b1[120]); r = Relu(a); c = Gemm(r, w2[90,120], b2[90], transB=1, alpha=0.5); s = Tanh(c);"
+    " y = MatMul(s, w3[90,11])"
+)
+CONVS = """
+    a = Conv(x, w1[40,12,3,3], b1[40], pads=[1,1,1,1]); r = Relu(a)
+    c = Conv(r, w2[40,40,3,3], pads=[1,1,1,1]); s = Add(c, r); t = HardSwish(s)
+    d = Conv(t, w3[72,40,5,5], b3[72], strides=[2,2], pads=[2,2,2,2]); u = Relu(d)
+    e = Conv(u, w4[64,36,3,3], group=2, pads=[2,2,2,2], dilations=[2,2])
+    f = ConvTranspose(e, w5[64,24,4,4], strides=[2,2], pads=[1,1,1,1])
+    g = Conv(f, w6[40,24,1,1]); v = Add(g, s); y = Flatten(v)
+"""
+NETWORKS = {
+    "dense layers": f"x[1,256] -> y {{ {MLP} }}",
+    "dense layers, 37 rows": f"x[37,256] -> y {{ {MLP} }}",
+    "dense layers, any batch": f"x[N,256] -> y {{ {MLP} }}",
+    "convolutions": f"x[2,12,14,18] -> y {{ {CONVS} }}",
+    "1-D": "x[1,16,200] -> y { a = Conv(x, w1[48,16,9], strides=[2], pads=[4,4]); y = Conv(a, w2[24,48,3]) }",
+    "sequence": "x[1,30,64] -> y { a = MatMul(x, w1[64,160]); b = Relu(a); c = MatMul(b, w2[160,64]); y = Add(c, x) }",
+}
+
+
+def pruned(graph: Graph, density: float, width: int) -> Graph:
+    """With zeros in groups of so many outputs."""
+    rng, masks = np.random.default_rng(0), {}
+    for weight in weights(graph):
+        if not unfit(weight, width, "outputs"):
+            layout = Layout(weight, width)
+            masks[weight.name] = layout.mask(rng.random(layout.rms.shape) < density)
+    return masked(graph, masks)
+
+
+def schedules(graph: Graph) -> list[str]:
+    return [call.schedule for call in lowered(graph, AVX2).calls if call.macs]
+
+
+@needs_avx2
+@needs_cc
+@pytest.mark.tvm
+@pytest.mark.parametrize("width", [1, 8, 16])
+def test_a_sparse_network_computes_what_onnx_runtime_does(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = Compiler.of("x86-avx2")
+    texts = {name: text.replace("[N,", "[5,") for name, text in NETWORKS.items()}
+    graph = bundled({name: compiler.prepared(pruned(parse(text), 0.05, width)) for name, text in texts.items()})
+    feeds = random_feeds(graph, batch=1, seed=1)
+    monkeypatch.setenv("OPT", "-O1")
+    artifact = compiler.compile(graph, tmp_path / "x86", fold=False).artifact
+    sparse = [layer["schedule"] for layer in artifact.manifest.details["layers"] if layer["macs"]]
+    assert sum(each.startswith("CSR") for each in sparse) > 0.6 * len(sparse)
+    one, two = (on_threads(artifact, threads).run(feeds) for threads in (1, 2))
+    for name, wanted in next(evaluate(graph, graph.outputs, [feeds])).items():
+        assert np.abs(one[name] - wanted).max() <= 1e-4 * np.abs(wanted).max(), name
+        assert np.array_equal(one[name], two[name]), name
+
+
+@needs_avx2
+@needs_cc
+def test_samples_of_a_symbolic_batch_run_sparse(tmp_path: Path) -> None:
+    graph = pruned(parse(NETWORKS["dense layers, any batch"]), 0.05, 8)
+    artifact = pruneir.compile(graph, "x86-avx2", tmp_path / "x86", options={"threads": 1}).artifact
+    assert "CSR in 8s" in artifact.manifest.details["layers"][0]["schedule"]
+    x = np.random.default_rng(0).standard_normal((3, 256), np.float32)
+    (wanted,) = next(evaluate(graph, graph.outputs, [{"x": x}])).values()
+    assert np.abs(artifact.run({"x": x})["y"] - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("text", [t for name, t in NETWORKS.items() if "any" not in name])
+def test_without_zeros_the_code_is_as_it_was(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = parse(text)
+    now = lowered(graph, AVX2)
+    monkeypatch.setattr(convolutions, "sparse", lambda *given: None)
+    before = lowered(graph, AVX2)
+    assert now.sources == before.sources
+    assert now.calls == before.calls
+    assert [c.values.tobytes() for c in now.constants] == [c.values.tobytes() for c in before.constants]
+
+
+@pytest.mark.parametrize(
+    ("density", "width", "wanted"),
+    [
+        (0.05, 8, "CSR in 8s, "),
+        (0.05, 16, "CSR in 16s, "),
+        (0.03, 1, "CSR, "),
+        (0.9, 8, "direct "),
+        (0.6, 1, "direct "),
+    ],
+)
+def test_each_layer_has_the_fastest_format(density: float, width: int, wanted: str) -> None:
+    text = "x[64,512] -> y { a = MatMul(x, w1[512,640]); b = Relu(a); y = MatMul(b, w2[640,512]) }"
+    found = schedules(pruned(parse(text), density, width))
+    assert all(schedule.startswith(wanted) for schedule in found), found
+
+
+@pytest.mark.parametrize("machine", [AVX2, AVX512], ids=["avx2", "avx512"])
+def test_predicted_time_falls_with_the_weights(machine: X86Cpu) -> None:
+    graph = parse("x[1,64,28,28] -> y { a = Conv(x, w1[64,64,3,3], pads=[1,1,1,1]); y = Conv(a, w2[128,64,1,1]) }")
+    times = [milliseconds(pruned(graph, density, 16), machine) for density in (1.0, 0.2, 0.1, 0.05)]
+    assert times == sorted(times, reverse=True)
+    assert times[0] > 2 * times[-1]
