@@ -6,7 +6,8 @@ A removed channel p is predicted from the kept ones k of the same value,
 
 with the means r and the covariance C estimated from the weights (`covariance`). Its consumers' columns go where they
 are predicted from, W_k += Σ_p W_p·s_pk, and the constants into the bias. With one k for each p this is Neuron Merging
-(Kim et al., NeurIPS 2020), where s is the cosine of two filters times the ratio of their norms.
+(Kim et al., NeurIPS 2020), where s is the cosine of two filters times the ratio of their norms. Sparse
+layers are left as they are: merging would fill them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from pruneir.repair.sites import Site, Sites, find_sites
 
 DAMPING = 0.03
 """λ, as a share of the mean variance of the kept channels."""
+_SPARSE = 0.1
+"""Share of zeros from which on a weight is sparse by intent."""
 
 
 @dataclass(slots=True)
@@ -51,7 +54,10 @@ def merge(graph: Graph, uncut: Uncut, damping: float = DAMPING) -> tuple[Merged,
     merging = _Merging(graph, uncut, Correlations(coupling, moments), Offsets(graph, uncut), damping)
     for site in found.sites:
         if site.is_linear and not site.alone and len(site.tied) == 1:
-            merging.merge(site)
+            if merging.is_sparse(site):
+                found.left["its weights are sparse, and merging would fill them; give --data"].append(site.value)
+            else:
+                merging.merge(site)
     return merging.done, found
 
 
@@ -63,6 +69,12 @@ class _Merging:
     offsets: Offsets
     damping: float
     done: Merged = field(default_factory=Merged)
+
+    def is_sparse(self, site: Site) -> bool:
+        """Whether so many weights of an operator are zero that they were set to it."""
+        operator = self.graph.producer(site.value)
+        weight = self.graph.constant(operator.inputs[1]) if operator is not None else None
+        return weight is not None and float((weight == 0).mean()) >= _SPARSE
 
     def merge(self, site: Site) -> None:
         """Let one operator's kept inputs stand in for those it lost."""
@@ -91,7 +103,8 @@ class _Merging:
         added = np.einsum("opt,pk->okt", columns[:, gone], mix)
         total = columns.sum(axis=2)
         constant = total[:, gone] @ (moments.mean[gone] - mix @ moments.mean[kept])
-        weight = matrix.weight((columns[:, kept] + added).reshape(1, len(site.kept), -1)).astype(present.dtype)
+        merged = (columns[:, kept] + added).reshape(1, len(site.kept), -1)
+        weight = matrix.weight(np.where(matrix.of(present) == 0, 0.0, merged)).astype(present.dtype)
         self.done.changed.add(define(self.graph, now.inputs[1], weight))
         self.done.changed.add(add_to_outputs(self.graph, now, constant - self.offsets.absorbed(site)))
         self.done.operators.append(now.label)

@@ -57,7 +57,7 @@ def choose(
     damping: float | None,
     sources: Sequence[Use] | None = None,
 ) -> Choice:
-    """The best of: nothing, means restored, weight refitted with every damping tried.
+    """The best of: nothing, means restored, weight refitted with every damping tried. What is zero in it stays zero.
 
     damping  None: those of a ladder, downhill from its middle
     sources  rows that the correction comes from, where not from the uses themselves
@@ -75,7 +75,7 @@ def choose(
         if found is not None and found[1] < least:
             least = found[1]
             parts = [part for source in sources for part in (source.fit, source.held)]
-            matrix = present + correction(parts, present, found[0])
+            matrix = present + correction(parts, present, found[0], present != 0)
             best = Choice(matrix, _intercepts(uses, matrix), 0, 0)
     return Choice(best.matrix, best.intercepts, before / (scale or 1), least / (scale or 1))
 
@@ -100,7 +100,7 @@ def _damping(
     """The damping whose fit errs least on the rows held out, and that error."""
 
     def error(damped: float) -> float:
-        matrix = present + correction([source.fit for source in sources], present, damped)
+        matrix = present + correction([source.fit for source in sources], present, damped, present != 0)
         return _error(uses, [use.fit.fitted(matrix) for use in uses])
 
     if not all(use.fit.count for use in (*uses, *sources)):

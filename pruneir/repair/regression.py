@@ -3,7 +3,8 @@
     min over δ, c   Σ_rows ‖y − (M + δ)·x − c‖² + λ·‖δ‖²,    λ = damping · mean diagonal of the centred X·Xᵀ
 
 with the intercept c left free, so that x and y may be centred: δᵀ = (X·Xᵀ + λI)⁻¹·X·(Y − M·X)ᵀ. Where there are fewer
-rows than features the dual form δᵀ = X·(Xᵀ·X + λI)⁻¹·(Y − M·X)ᵀ needs less memory. All groups at once.
+rows than features the dual form δᵀ = X·(Xᵀ·X + λI)⁻¹·(Y − M·X)ᵀ needs less memory. All groups at once. Where entries of
+M are to stay zero, δ is found among those that leave them (`conjugate`).
 
 Every eighth sample is held out. Errors are measured there, and decide whether a solution is used and which damping;
 the solution used is that of all samples.
@@ -12,10 +13,12 @@ the solution used is that of all samples.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from pruneir.repair.conjugate import restricted
 
 _DOUBLE = 1024
 """Up to this many features products are formed in double precision."""
@@ -159,19 +162,54 @@ class Stacks(Sums):
         return tuple(np.concatenate(parts, axis=1).astype(np.float64) for parts in (self.xs, self.ys))  # type: ignore[return-value]
 
 
-def correction(parts: Sequence[Sums], matrix: np.ndarray, damping: float) -> np.ndarray:
-    """δ, `[groups, out, features]`, for all the rows of all parts, each of which has its own intercept."""
+def correction(parts: Sequence[Sums], matrix: np.ndarray, damping: float, free: np.ndarray | None = None) -> np.ndarray:
+    """δ, `[groups, out, features]`, for all the rows of all parts, each of which has its own intercept.
+
+    free  where δ may differ from zero, of the shape of the matrix; None: everywhere
+    """
     present = matrix.transpose(0, 2, 1)
+    allowed = np.ones(present.shape, bool) if free is None else free.transpose(0, 2, 1)
+    whole = allowed.all(axis=(0, 1))
+    found = np.zeros(present.shape)
     grams = [part.centred() for part in parts if isinstance(part, Grams) and part.count]
     if grams:
         gram, cross = (np.asarray(sum(each[1:], each[0])) for each in zip(*grams, strict=True))
-        return _ridge(gram, cross - gram @ present, damping).transpose(0, 2, 1)
-    rows = [part.centred() for part in parts if isinstance(part, Stacks) and part.count]
-    x, y = (np.concatenate(each, axis=1) for each in zip(*rows, strict=True))
-    gram = x @ x.transpose(0, 2, 1)
-    share = gram.shape[1] / x.shape[2]  # one trace, two sizes: the mean diagonal is that over the features
-    found = x.transpose(0, 2, 1) @ _ridge(gram, y - x @ present, damping * share)
-    return np.asarray(found.transpose(0, 2, 1))
+        right, diagonal = cross - gram @ present, np.einsum("gff->gf", gram)
+        if whole.any():
+            found[..., whole] = _ridge(gram, right[..., whole], damping)
+        product: Callable[[np.ndarray], np.ndarray] = gram.__matmul__
+    else:
+        rows = [part.centred() for part in parts if isinstance(part, Stacks) and part.count]
+        x, y = (np.concatenate(each, axis=1) for each in zip(*rows, strict=True))
+        missed, back = y - x @ present, x.transpose(0, 2, 1)
+        if whole.any():
+            share = x.shape[1] / x.shape[2]  # one trace, two sizes: the mean diagonal is that over the features
+            found[..., whole] = back @ _ridge(x @ back, missed[..., whole], damping * share)
+        right, diagonal = back @ missed, np.square(x).sum(axis=1)
+
+        def product(v: np.ndarray) -> np.ndarray:
+            return np.asarray(back @ (x @ v))
+
+    if not whole.all():
+        found[..., ~whole] = _restricted(product, diagonal, right[..., ~whole], damping, allowed[..., ~whole])
+    return found.transpose(0, 2, 1)
+
+
+def _restricted(
+    product: Callable[[np.ndarray], np.ndarray],
+    diagonal: np.ndarray,
+    right: np.ndarray,
+    damping: float,
+    free: np.ndarray,
+) -> np.ndarray:
+    """δ that is zero where it is not free, `[groups, features, out]`; a group that never varies gives zeros.
+
+    product, diagonal, right   G·v, the diagonal of G, and X·(Y − M·X)ᵀ
+    """
+    means = diagonal.mean(axis=1)
+    ridge = np.where(means > 0, damping * means, 1.0)[:, None]
+    found = restricted(lambda v: product(v) + ridge[:, :, None] * v, diagonal + ridge, right, free)
+    return np.where((means > 0)[:, None, None], found, 0.0)
 
 
 def _ridge(gram: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:

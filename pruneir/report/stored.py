@@ -7,6 +7,7 @@ from typing import Any
 
 from pruneir.cost import macs_by_operator
 from pruneir.coupling import Coupling
+from pruneir.folding.constants import fold_subgraphs
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import LayerRow
 from pruneir.sparsity import Size, Weight, density, macs_kept, sizes, total, weights
@@ -21,8 +22,10 @@ def is_sparse(found: Sequence[Weight]) -> bool:
 
 
 def stored(graph: Graph) -> Size:
-    """The bytes of all weights."""
-    return total(sizes(weights(graph)))
+    """The bytes of all weights, also of those that operators make of constants, as of a matrix that is reshaped."""
+    folded = graph.copy()
+    fold_subgraphs(folded)
+    return total(sizes(weights(folded)))
 
 
 def macs_left(coupling: Coupling) -> int:

@@ -128,6 +128,15 @@ def nodes(name: str, seed: int, recipe: Recipe) -> Iterable[Row]:
     yield measured(f"{name}, nodes by weights at once, no training", once.graph, base, test)
 
 
+def retrained(name: str, seed: int, recipe: Recipe) -> Iterable[Row]:
+    """What a recipe for LeNet-5 ends in."""
+    train, test = digits()
+    base = base_network("lenet_5", seed)
+    made = optimize_by(recipe, base, data=train)
+    assert made.ok
+    yield measured(f"lenet_5, {name}", made.graph, base, test)
+
+
 def part(name: str, seed: int) -> list[Row]:
     """The rows of one part for one seed."""
     if name == "lenet_300_100":
@@ -135,10 +144,16 @@ def part(name: str, seed: int) -> list[Row]:
     if name == "lenet_5":
         recipe = recipe_of("cortex_m", seed, rounds=3, scalpel_sparsity=0.665, train_epochs=3, train_lr=0.05)
         return list(groups(name, seed, recipe))
-    return list(nodes("lenet_5", seed, recipe_of("cuda", seed)))
+    if name == "nodes":
+        return list(nodes("lenet_5", seed, recipe_of("cuda", seed)))
+    if name == "nodes_by_weights":  # as many as gates leave, and as many epochs in all
+        recipe = recipe_of("cuda", seed, scalpel_epochs=0, scalpel_sparsity=0.9496, train_epochs=14)
+        return list(retrained("nodes by weights at once, 14 epochs", seed, recipe))
+    recipe = replace(recipe_of("cuda", seed), target="x86")
+    return list(retrained("x86: nodes of convolutions by gates, groups of 8 elsewhere, retrained", seed, recipe))
 
 
-PARTS = ("lenet_300_100", "lenet_5", "nodes")
+PARTS = ("lenet_300_100", "lenet_5", "nodes", "nodes_by_weights", "x86")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,12 @@ def error(a: Graph, b: Graph) -> float:
     return max(float(np.abs(p - q).max() / np.abs(q).max()) for p, q in zip(*runs, strict=True))
 
 
+def missed(a: Graph, b: Graph) -> float:
+    """The mean square of what an output misses, as a share of the output's variance, on fresh samples."""
+    (p,), (q,) = (session(graph, threads=1, optimize="none").run(None, feeds(b, 50)) for graph in (a, b))
+    return float(np.square(p - q).mean() / q.var())
+
+
 @pytest.mark.parametrize("reconstruct", ["least-squares", "optimal-brain"])
 @pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS)
 def test_twins_stand_in_for_each_other(tail: str, reconstruct: str) -> None:
@@ -92,6 +99,33 @@ def test_twins_stand_in_for_each_other(tail: str, reconstruct: str) -> None:
     assert result.changed <= result.graph.initializers.keys()
     changed = {n for n, array in result.graph.initializers.items() if array is not cut.graph.initializers.get(n)}
     assert changed == result.changed
+
+
+@pytest.mark.parametrize("reconstruct", ["least-squares", "optimal-brain"])
+@pytest.mark.parametrize("tail", ["conv", "transposed", "pooled and flat", "flattened image", "matmul"])
+def test_weights_that_are_zero_stay_zero(tail: str, reconstruct: str) -> None:
+    graph, sparse, zeros = sparsified(tail)
+    result = repaired(graph, sparse, reconstruct=reconstruct)
+    assert not result.graph.initializers["v"][zeros].any()
+    assert missed(result.graph, graph) < 0.6 * missed(sparse.graph, graph)
+
+
+def test_without_data_sparse_layers_stay() -> None:
+    graph, sparse, _ = sparsified("matmul")
+    assert sparse.kept is not None
+    result = Repair().run(sparse.graph, Context(graph, uncut=Uncut(graph, sparse.kept)))
+    assert not result.changed
+    assert "sparse" in result.notes[-1]
+
+
+def sparsified(tail: str) -> tuple[Graph, Result, np.ndarray]:
+    """The graph, what is left without twins and half of the weights behind, and which of these are zero."""
+    graph = twins(TAILS[tail])
+    cut = without_twins(graph)
+    zeros = np.random.default_rng(5).random(cut.graph.initializers["v"].shape) < 0.5
+    sparse = cut.graph.copy()
+    sparse.set_initializer("v", np.where(zeros, 0, sparse.initializers["v"]))
+    return graph, replace(cut, graph=sparse), zeros
 
 
 def test_combinations_are_refitted_too() -> None:

@@ -69,3 +69,23 @@ def test_what_never_varies_is_left_alone() -> None:
     sums = Grams()
     sums.add(np.ones((1, 5, 3)), np.random.default_rng(0).standard_normal((1, 5, 2)))
     assert not correction([sums], np.zeros((1, 2, 3)), 1e-3).any()
+
+
+@pytest.mark.parametrize("rows", [4, 40])
+@pytest.mark.parametrize("kind", [Grams, Stacks])
+def test_what_is_not_free_stays_and_the_rest_is_the_regression_on_it(
+    kind: type[Grams] | type[Stacks], rows: int
+) -> None:
+    x, y, _ = drawn(rows)
+    sums = kind()
+    sums.add(x, y)
+    free = np.random.default_rng(3).random((GROUPS, OUT, FEATURES)) < 0.5
+    free[0, 0] = False
+    found = correction([sums], np.zeros(free.shape), 0.1, free)
+    assert not found[~free].any()
+    xc, yc = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    for g, o in np.ndindex(GROUPS, OUT):
+        gram, some = xc[g].T @ xc[g], np.flatnonzero(free[g, o])
+        ridge = 0.1 * np.trace(gram) / FEATURES * np.eye(len(some))
+        expected = np.linalg.solve(gram[np.ix_(some, some)] + ridge, xc[g][:, some].T @ yc[g][:, o])
+        np.testing.assert_allclose(found[g, o, some], expected, rtol=1e-4, atol=1e-6)

@@ -71,6 +71,13 @@ def test_optimize_prints_layers_and_bytes(tmp_path: Path, capsys: pytest.Capture
         assert part in shown
 
 
+def test_bytes_before_are_of_what_is_reshaped_first_too() -> None:
+    graph = parse("x[N,12] -> y { h = Gemm(x, w[12,40]); v = Reshape(k[2,20,5], {40,5}); y = MatMul(h, v) }")
+    stored = optimize(graph, ["magnitude{sparsity=0.5,scope=local}"]).report["stored"]
+    assert (stored["before"]["raw"], stored["after"]["raw"]) == (2720, 2720)
+    assert stored["after"]["packed"] < stored["before"]["packed"]
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_floats(dtype: type[np.floating]) -> None:
     kind = {np.float16: "f16", np.float64: "f64"}[dtype]
