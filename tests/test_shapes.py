@@ -9,7 +9,7 @@ import pytest
 
 from pruneir.graph import parse
 from pruneir.onnx_io.evaluate import evaluate
-from pruneir.shapes import infer
+from pruneir.shapes import infer, two_sizes, with_input_shapes
 
 LIKE_INPUT = {
     "group normalization of opset 18": "opset 18; x[2,4,3,3] -> y { y = GroupNormalization(x, s[2], b[2], num_groups=2) }",
@@ -32,3 +32,24 @@ def test_windows_of_a_pool_that_rounds_up(pool: str) -> None:
         graph = parse(f"opset 19; x[1,1,{size}] -> y {{ y = {pool}(x, {options}) }}")
         computed = next(iter(evaluate(graph, ["y"], [{"x": np.ones((1, 1, size), np.float32)}])))["y"]
         assert infer(graph).shape("y") == computed.shape, options
+
+
+ONE = {
+    "reshape": "x[1,6,4,4] -> y { t = Transpose(x, perm=[0,2,3,1]); y = Reshape(t, {1,32,3}) }",
+    "reshape, one entry open": "x[1,6,4,4] -> y { y = Reshape(x, {1,-1}) }",
+    "channels of zeros": "x[1,3,4,4] -> y { s = ConstantOfShape({1,2,4,4}); y = Concat(x, s, axis=1) }",
+    "zeros on both sides": (
+        "x[1,3,4] -> y { s = ConstantOfShape({1,3,2}); t = ConstantOfShape({1,3,1}); y = Concat(s, x, t, t, axis=-1) }"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", ONE.values(), ids=ONE)
+def test_a_batch_of_one_becomes_any(source: str) -> None:
+    graph = parse(source)
+    free = with_input_shapes(graph, {"x": ("N", *graph.type_of("x").shape[1:])})  # type: ignore[union-attr,index]
+    assert {found.shape("y")[0] for found in two_sizes(free)} == {13, 17}  # type: ignore[index]
+    x = np.random.default_rng(0).standard_normal((3, *infer(graph).shape("x")[1:])).astype(np.float32)  # type: ignore[index]
+    together = next(iter(evaluate(free, ["y"], [{"x": x}])))["y"]
+    alone = [found["y"].copy() for found in evaluate(graph, ["y"], [{"x": x[i : i + 1]} for i in range(3)])]
+    np.testing.assert_array_equal(together, np.concatenate(alone))

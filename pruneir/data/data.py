@@ -22,11 +22,13 @@ class Batch:
     feeds   one array per graph input, in its element type
     labels  one per sample; or boxes `[M, 6]`, column 0 of which is the sample's position in the batch; None without
     count   samples that count; those behind only fill up a batch of fixed size
+    boxes   whether labels are boxes `[M, 6]`
     """
 
     feeds: dict[str, Array]
     labels: Array | None
     count: int
+    boxes: bool = False
 
 
 class Data:
@@ -92,9 +94,9 @@ class Data:
     def _batch(self, samples: Samples) -> Batch:
         count = len(samples)
         if self.batch is not None and count < self.batch:
-            samples = samples.take(np.minimum(np.arange(self.batch), count - 1))
+            samples = samples.filled(self.batch)
         name = self._source.name
         feeds = {
             each: converted(array, self._inputs[each], self._scaling, name) for each, array in samples.arrays.items()
         }
-        return Batch(feeds, samples.labels, count)
+        return Batch(feeds, samples.labels, count, samples.boxes)

@@ -27,7 +27,7 @@ class Boxes:
         """The boxes of the samples with these indices, `[n, 6]`; column 0 becomes the position in `rows`."""
         order, images = self._sorted
         first, last = np.searchsorted(images, rows, "left"), np.searchsorted(images, rows, "right")
-        found = self.array[np.concatenate([order[a:b] for a, b in zip(first, last, strict=True)])]
+        found = self.array[np.concatenate([order[:0], *(order[a:b] for a, b in zip(first, last, strict=True))])]
         found[:, 0] = np.repeat(np.arange(len(rows)), last - first)
         return np.asarray(found)
 
@@ -35,6 +35,13 @@ class Boxes:
     def _sorted(self) -> tuple[Array, Array]:
         order = np.argsort(self.array[:, 0], kind="stable")
         return order, self.array[order, 0]
+
+
+def moved(boxes: Array, start: int) -> Array:
+    """Boxes of samples that now stand so many places further on."""
+    found = boxes.copy()
+    found[:, 0] += start
+    return found
 
 
 def are_boxes(labels: Array, count: int, classes: int | None) -> bool:

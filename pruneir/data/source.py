@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from pruneir.data.labels import Boxes, moved
+
 Array = np.ndarray[Any, Any]
 Index = Array | slice
 Shuffle = np.random.Generator | None
@@ -44,9 +46,16 @@ class Samples:
         return sum(array.nbytes for array in self.arrays.values())
 
     def take(self, index: Index) -> Samples:
-        """Some of them: views for a slice, else copies. Boxes stay as they are."""
-        labels = self.labels if self.labels is None or self.boxes else self.labels[index]
+        """Some of them: views for a slice, else copies. Boxes go with their samples, and are copies."""
+        labels = self.labels
+        if labels is not None:
+            labels = Boxes(labels).of(np.arange(len(self))[index]) if self.boxes else labels[index]
         return Samples({name: array[index] for name, array in self.arrays.items()}, labels, self.boxes)
+
+    def filled(self, size: int) -> Samples:
+        """These, and the last one again until there are `size`; boxes stay those of the former."""
+        found = self.take(np.minimum(np.arange(size), len(self) - 1))
+        return Samples(found.arrays, self.labels if self.boxes else found.labels, self.boxes)
 
     def is_like(self, other: Samples) -> bool:
         """Whether both can lie in one array."""
@@ -204,7 +213,10 @@ def _joined(parts: list[Samples]) -> Samples:
         return parts[0]
     arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
     labels = [part.labels for part in parts if part.labels is not None]
-    return Samples(arrays, np.concatenate(labels) if labels else None)
+    if parts[0].boxes:
+        starts = np.cumsum([0, *map(len, parts[:-1])])
+        labels = [moved(each, start) for each, start in zip(labels, starts, strict=True)]
+    return Samples(arrays, np.concatenate(labels) if labels else None, parts[0].boxes)
 
 
 def _mixed(parts: list[Samples], random: np.random.Generator, first: int) -> tuple[Samples, Samples]:
@@ -218,4 +230,4 @@ def _mixed(parts: list[Samples], random: np.random.Generator, first: int) -> tup
 def _copied(samples: Samples) -> Samples:
     """What stays when its maker writes the next samples in the same place."""
     labels = None if samples.labels is None else samples.labels.copy()
-    return Samples({name: array.copy() for name, array in samples.arrays.items()}, labels)
+    return Samples({name: array.copy() for name, array in samples.arrays.items()}, labels, samples.boxes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
+from pruneir.shapes.batch import free_batch
 from pruneir.shapes.walk import Shapes, Sizes, Walk, is_size
 
 _BATCHES = (13, 17)
@@ -95,8 +96,13 @@ def symbol_of(graph: Graph, name: str, axis: int) -> str:
 
 
 def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) -> Graph:
-    """A copy whose inputs have these shapes (sizes or symbols); what the file says of inner values goes."""
+    """A copy whose inputs have these shapes (sizes or symbols); what the file says of inner values goes.
+
+    Where a fixed size of axis 0 becomes another, constants that hold the old one are rewritten (`free_batch`).
+    """
     copy = graph.copy()
+    if any(_changes_batch(graph, name, shape) for name, shape in given.items()):
+        free_batch(copy, infer(graph))
     for name, shape in given.items():
         known = copy.type_of(name) if name in copy.data_inputs else None
         if known is None:
@@ -115,3 +121,10 @@ def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) 
             same = [n if n == m else None for n, m in zip(here, there, strict=True)]
             copy.declare(name, kind.elem_type, same)
     return copy
+
+
+def _changes_batch(graph: Graph, name: str, shape: tuple[int | str, ...]) -> bool:
+    known = graph.type_of(name)
+    if known is None or not known.shape or not shape:
+        return False
+    return is_size(known.shape[0]) and known.shape[0] != shape[0]

@@ -83,4 +83,4 @@ class Feeder:
 
 def _counting(batch: Batch, labels: np.ndarray, rows: int) -> np.ndarray:
     """The labels of the samples that count."""
-    return labels[: batch.count] if batch.count < rows == len(labels) else labels
+    return labels[: batch.count] if batch.count < rows == len(labels) and not batch.boxes else labels

@@ -1,7 +1,8 @@
 """What a loss looks at: for an output, the value that says most about it.
 
-That of a final Softmax or LogSoftmax is its input, the logits: log Σ exp is computed from these without overflow, and
-they still say something where probabilities are all but 0 and 1. Every other float output stands for itself.
+That of a final Softmax, LogSoftmax or Sigmoid is its input, the logits: log Σ exp is computed from these without
+overflow, and they still say something where probabilities are all but 0 and 1. Every other float output stands for
+itself.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ class Head:
     value    the value to compare: the logits, or the output itself
     axis     the axis of classes; None where no Softmax says that there are some
     flatten  whether the Softmax, before opset 13, runs over `axis` and all behind it together
-    classes  whether these are scores of classes: yes, no, or maybe, where only the shape [N, classes] says so
+    classes  whether these are scores of classes: yes, no, each of its own where a Sigmoid says so, or maybe, where only
+             the shape [N, classes] does
     """
 
     output: str
     value: str
     axis: int | None = None
     flatten: bool = False
-    classes: Literal["yes", "no", "maybe"] = "no"
+    classes: Literal["yes", "no", "each", "maybe"] = "no"
 
     def scores(self, value: Tensor) -> Tensor:
         """The scores of classes, `[N, classes, …]`; axis 1 is that of classes where no Softmax says another."""
@@ -45,6 +47,8 @@ class Head:
 def head_of(graph: Graph, output: str) -> Head:
     """The head of an output."""
     operator = _maker(graph, output)
+    if operator is not None and operator.is_a("Sigmoid"):
+        return Head(output, operator.inputs[0], classes="each")
     if operator is None or not operator.is_a("Softmax", "LogSoftmax"):
         return Head(output, output, classes="maybe" if _is_flat(graph, output) else "no")
     old = graph.opset() < 13
@@ -66,8 +70,10 @@ def counterparts(graph: Graph, teacher: Graph) -> dict[str, str]:
     found = {}
     for name in graph.outputs:
         here, there = head_of(graph, name), head_of(teacher, name)
-        if (here.axis is None) != (there.axis is None):
-            raise PruneirError(f"'{name}' ends in a Softmax in one of network and teacher only; give --teacher another")
+        if (here.value == name) != (there.value == name):
+            raise PruneirError(
+                f"'{name}' ends in a Softmax or Sigmoid in one of network and teacher only; give --teacher another"
+            )
         found[here.value] = there.value
     return found
 

@@ -8,6 +8,7 @@ distance from the teacher, per output with values z, teacher's t:
               Softmax gets
     values    Σ(z − t)² / Σ(t − t̄)², t̄ the mean of each element over the batch: 0 where they agree, 1 for a constant
               guess, whatever the units; of class scores, these are matched logits (Ba and Caruana, NIPS 2014)
+    each      the same of σ(z/T) and σ(t/T), where z and t are what a final Sigmoid gets
     both      the sum of the two, where an output [N, several] may hold scores of classes or values that matter as such
 """
 
@@ -101,6 +102,8 @@ def mse(head: Head) -> Term:
 
 def distance(head: Head, temperature: float, match: Literal["auto", "classes", "values"] = "auto") -> Term:
     """The term for a teacher: of scores of classes, of values, or where one cannot tell of both."""
+    if head.classes == "each" and match != "values":
+        return _difference(head, lambda value: (value / temperature).sigmoid())
     if match == "classes" or (match == "auto" and head.classes == "yes"):
         return _divergence(head, temperature)
     if match == "values" or head.classes == "no":
@@ -139,9 +142,9 @@ def _divergence(head: Head, temperature: float) -> Term:
     return term
 
 
-def _difference(head: Head) -> Term:
+def _difference(head: Head, seen: Callable[[Tensor], Tensor] = lambda value: value) -> Term:
     def term(values: Values, labels: Tensor | None, taught: Values | None) -> Tensor:
-        ours, theirs = values[head.value], _taught(taught)[head.value]
+        ours, theirs = seen(values[head.value]), seen(_taught(taught)[head.value])
         spread = (theirs - theirs.mean(dim=0, keepdim=True)).square().sum() if theirs.ndim else theirs.square()
         scale = torch.where(spread > _FLOOR, spread, theirs.square().sum()).clamp_min(_FLOOR)
         return (ours - theirs).square().sum() / scale

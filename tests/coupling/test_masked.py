@@ -199,7 +199,15 @@ CASES = {
     "padded channels": (
         "x[N,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); p = Pad(a, {0,0,0,0,0,2,0,0}); b = Conv(x, w2[8,3,1,1]); s = Add(p, b)"
         "; y = Conv(s, w3[4,8,1,1]) }",
-        [6],
+        [6, 2],
+    ),
+    "padded channels, on both sides": (
+        "opset 18; x[N,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); p = Pad(a, {2,1,3,0}, 0.5, {1,-1}); y = Conv(p, w2[4,11,1,1]) }",
+        [6, 5],
+    ),
+    "padded channels by attribute": (
+        "opset 10; x[N,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); p = Pad(a, pads=[0,2,1,1,0,0,1,1]); y = Conv(p, w2[4,8,3,3]) }",
+        [6, 2],
     ),
     "padded image": (
         "x[N,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); p = Pad(a, {0,0,1,1,0,0,1,1}, 0.5); y = Conv(p, w2[4,6,3,3]) }",

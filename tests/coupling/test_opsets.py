@@ -13,7 +13,7 @@ CASES = {
     "slice from behind": (7, "b = Slice(a, axes=[1,2], starts=[-3,0], ends=[9223372036854775807,4])", 3, [5, 3]),
     "split": (11, "b, c = Split(a, axis=1, split=[5,3])", 5, [5, 3]),
     "split in halves": (11, "s, c = Split(a, axis=1); b = Mul(s, c)", 4, [4]),
-    "pad": (10, "b = Pad(a, pads=[0,2,1,1,0,0,1,1], value=0.0)", 10, [8]),
+    "pad": (10, "b = Pad(a, pads=[0,2,1,1,0,0,1,1], value=0.0)", 10, [8, 2]),
     "clip": (10, "b = Clip(a, min=-0.5, max=6.0)", 8, [8]),
     "upsample": (7, 'b = Upsample(a, scales=[1.0,1.0,2.0,2.0], mode="nearest")', 8, [8]),
     "upsample by input": (9, 'b = Upsample(a, {1.0,1.0,2.0,2.0}, mode="nearest")', 8, [8]),

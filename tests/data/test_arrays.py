@@ -177,6 +177,26 @@ def test_boxes_come_with_the_samples_that_they_are_of(text: str) -> None:
     assert found == [[(0, 1), (0, 3)], [(1, 2), (1, 5)], [(0, 0)]]
 
 
+@pytest.mark.parametrize("text", [FREE, FIXED])
+@pytest.mark.parametrize("limit", [1, 4, 5])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_some_samples_keep_their_boxes(text: str, limit: int, shuffled: bool) -> None:
+    """Sample i, filled with i, has i boxes of class i."""
+    x = np.broadcast_to(np.arange(5, dtype=np.float32)[:, None, None, None], (5, 1, 4, 4))
+    boxes = np.zeros((10, 6))
+    boxes[:, :2] = np.repeat(np.arange(5), np.arange(5))[::-1, None]
+    some = from_arrays({"x": x, "y": boxes}, parse(text)).some(limit, seed=3)
+    seen = []
+    for batch in some.batches(2, shuffle=np.random.default_rng(1) if shuffled else None):
+        images = batch.feeds["x"][: batch.count, 0, 0, 0].astype(int)
+        assert batch.labels is not None
+        found = {(int(box[0]), int(box[1])) for box in batch.labels}
+        assert found == {(place, image) for place, image in enumerate(images) if image}
+        assert len(batch.labels) == images.sum()
+        seen += images.tolist()
+    assert len(set(seen)) == len(seen) == limit
+
+
 def test_one_array_is_the_only_input() -> None:
     assert len(from_arrays(images()["x"], parse(FREE))) == 5
     with pytest.raises(PruneirError, match="data: is one array, but the network has inputs a, b; give one for each"):

@@ -104,6 +104,18 @@ def test_the_distance_from_a_teacher(kind: str, match: str) -> None:
     assert float(term(theirs, None, theirs).detach()) == pytest.approx(0, abs=1e-6)
 
 
+def test_scores_before_a_sigmoid_are_softened() -> None:
+    """Each by σ(z/T); as matched logits where values are asked for."""
+    source = "x[N,4] -> y[N,3] { z = Gemm(x, w[4,3]); y = Sigmoid(z) }"
+    head = head_of(parse(source), "y")
+    assert (head.value, head.classes) == ("z", "each")
+    z, t = torch.randn(5, 3, dtype=torch.float64) * 9, torch.randn(5, 3, dtype=torch.float64) * 9
+    ours, goals = torch.sigmoid(z / 3), torch.sigmoid(t / 3)
+    expected = (ours - goals).square().sum() / (goals - goals.mean(0)).square().sum()
+    assert float(distance(head, 3.0)({"z": z}, None, {"z": t})) == pytest.approx(float(expected))
+    assert float(distance(head, 3.0, "values")({"z": t * 0 + t.mean(0)}, None, {"z": t})) == pytest.approx(1)
+
+
 def test_a_constant_guess_is_at_distance_one_in_any_unit() -> None:
     head = head_of(parse("x[N,3,4] -> y[N,3,4] { y = Relu(x) }"), "y")
     t = torch.randn(50, 3, 4) * 1e3 + 7e4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pruneir.coupling import labels as lab
+from pruneir.coupling.labels import Labels
 from pruneir.coupling.rule import Axis, Cut, Edit, Op, Refused, rule
 from pruneir.coupling.words import FOLD
 
@@ -117,20 +118,32 @@ def gather(op: Op) -> None:
 
 @rule("Pad")
 def pad(op: Op) -> None:
-    """Padded channels are new constants before and after; a padded image keeps its channels."""
+    """Padded channels are new constants, which may go one by one; a padded image keeps its channels."""
     x, y = op.x, op.y
     pads = op.parameter("pads", 1)
     axes = [a % x.rank for a in op.parameter("axes", 3, list(range(x.rank)))]
     value = op.parameter("value", 2, [0]) if op.attribute("mode", "constant") == "constant" else [1]
     padded = {a: (pads[i], pads[i + len(axes)]) for i, a in enumerate(axes)}
     blank = any(before or after for before, after in padded.values())
+    new: dict[int, tuple[Labels, Labels]] = {}
     for axis in x.axes:
         before, after = padded.get(axis.index, (0, 0))
         if not before and not after:
             op.keep(y.axis(axis.index), axis)
         elif before >= 0 and after >= 0 and op.attribute("mode", "constant") == "constant":
-            op.move(y.axis(axis.index), lab.concat([lab.data(before), axis.labels, lab.data(after)]), axis)
+            ends = new[axis.index] = (_constants(op, axis, before), _constants(op, axis, after))
+            op.move(y.axis(axis.index), lab.concat([ends[0], axis.labels, ends[1]]), axis)
         y.state.zero[axis.index] &= not blank or not any(value)
+
+    def left(cut: Cut) -> list[int]:
+        return [cut.count(new[a][side]) if a in new else padded[a][side] for side in (0, 1) for a in axes]
+
+    op.rewrite("pads", 1, left)
+
+
+def _constants(op: Op, axis: Axis, count: int) -> Labels:
+    """Labels of new constants along an axis: free to go where the axis has channels."""
+    return lab.single(op.generators.fresh(count)) if count and op.can_die(axis.labels) else lab.data(count)
 
 
 def _at_run_time(op: Op, *selected: Axis) -> bool:
