@@ -102,11 +102,11 @@ def test_what_is_not_predicted(text: str, told: str) -> None:
         ms(text)
 
 
-def test_neither_tvm_nor_a_compiler_nor_weights_are_touched() -> None:
-    """What TVM compiles is among it; the weights are one number, seen 8 · 10¹⁰ times, which has no room."""
+def test_it_takes_neither_tvm_nor_a_compiler_nor_a_copy_of_weights() -> None:
+    """What TVM compiles is among it; the weights are one number, seen 8 · 10⁸ times, which has no room."""
     code = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 sys.modules["tvm"] = None
 import numpy as np
 from pruneir.backends.x86.backend import X86
@@ -114,8 +114,8 @@ from pruneir.graph import parse
 from pruneir.targets import TARGETS
 graph = parse("x[1,8,100,100] -> y { a = CumSum(x, k[]); b = Flatten(a); y = Gemm(b, v[80000,1]) }")
 graph.set_initializer("k", np.array(2))
-graph.set_initializer("v", np.broadcast_to(np.float32(1), (80_000, 10**6)))
-assert X86().predict_ms(graph, TARGETS["x86-avx2"]) > 1000
+graph.set_initializer("v", np.broadcast_to(np.float32(1), (80_000, 10**4)))
+assert X86().predict_ms(graph, TARGETS["x86-avx2"]) > 10
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
 
