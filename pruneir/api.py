@@ -18,6 +18,7 @@ from pruneir.data import Given, Scaling, load_data
 from pruneir.deployment.budget import Budget, bytes_of
 from pruneir.deployment.compiling import Compiled, Compiler
 from pruneir.deployment.folder import require_place
+from pruneir.detection.anchors import given_anchors
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import load as load_graph
@@ -67,7 +68,7 @@ class Optimized:
 
     outcome   records of every pass, costs, verification
     source    path of the input, if it has one
-    accuracy  before and after, where the data have labels
+    accuracy  before and after, where the data have labels; of a detector's boxes it is mAP
     """
 
     outcome: Outcome
@@ -227,7 +228,8 @@ def optimize_by(
         resume=resume,
     )
     source = os.fspath(network) if isinstance(network, (str, os.PathLike)) else None
-    return Optimized(outcome, source, accuracy(graph, outcome.graph, scored) if scored else None)
+    scores = accuracy(graph, outcome.graph, scored, given_anchors(recipe.anchors)) if scored else None
+    return Optimized(outcome, source, scores)
 
 
 def train(

@@ -1,5 +1,7 @@
 """How good a network is on samples, in points of 0 to 100: what a schedule's tolerance and early stopping go by.
 
+mAP        mean average precision (VOC, IoU ≥ 0.5, the whole area) where labels are boxes, the outputs those of a
+           detector, and its anchors known (see `pruneir.detection`)
 accuracy   share of samples whose largest score is at their label, where there are labels
 agreement  share of samples for which the network decides as another does, where there are none
 fidelity   share of the other network's variance that the outputs explain, 1 − Σ(y − y₀)² / Σ(y₀ − ȳ₀)², where they
@@ -14,14 +16,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pruneir.detection.anchors import Anchors
+from pruneir.detection.detect import Detector
+from pruneir.detection.heads import Heads, heads_if_any
+from pruneir.detection.metrics import VOC, MeanPrecision
+from pruneir.detection.truths import are_boxes, is_list, padded
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 
 if TYPE_CHECKING:
-    from pruneir.data import Data
+    from pruneir.data import Batch, Data
 
 Array = np.ndarray[Any, Any]
-Kind = Literal["accuracy", "agreement", "fidelity"]
+Kind = Literal["mAP", "accuracy", "agreement", "fidelity"]
+LABELLED = ("mAP", "accuracy")
+"""What compares with labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +47,36 @@ class Score:
 
 @dataclass(slots=True)
 class Tally:
-    """A score that is being counted, batch by batch."""
+    """A score that is being counted, batch by batch.
 
+    heads  the outputs that tell boxes, if there are some
+    """
+
+    heads: Heads | None = None
     kind: Kind | None = None
     samples: int = 0
     _hits: int = 0
+    _precision: MeanPrecision = field(default_factory=lambda: MeanPrecision(VOC))
     _sums: list[Array] = field(default_factory=list)
 
     def add(self, outputs: Sequence[Array], labels: Array | None = None, other: Sequence[Array] | None = None) -> None:
         """Count some samples.
 
         outputs  the network's outputs, samples along axis 0
-        labels   `[n]`, if there are any
+        labels   `[n]`, or boxes, if there are any
         other    the other network's outputs, for a score without labels
         """
-        kind = kind_of(outputs, labels)
+        kind = kind_of(outputs, labels, self.heads)
         if self.kind not in (None, kind):
             raise PruneirError(f"some batches can be scored by {self.kind}, others only by {kind}: label all or none")
         self.kind = kind
-        if kind == "accuracy":
+        if kind == "mAP":
+            assert labels is not None
+            assert self.heads is not None
+            found = self.heads.detections(outputs, Detector())
+            for one, truths in zip(found, padded(labels, len(outputs[0])), strict=True):
+                self._precision.add(one, truths)
+        elif kind == "accuracy":
             assert labels is not None
             self._hits += int((_decisions(outputs[0]) == labels).sum())
         elif other is None:
@@ -80,6 +100,8 @@ class Tally:
         """The score so far."""
         if self.kind is None:
             raise PruneirError("there are no samples to score on")
+        if self.kind == "mAP":
+            return Score(self._precision.points, self.kind, self.samples)
         if self.kind != "fidelity":
             return Score(100 * self._hits / self.samples, self.kind, self.samples)
         shares = []
@@ -89,28 +111,45 @@ class Tally:
         return Score(100 * float(np.mean(shares)), self.kind, self.samples)
 
 
-def score(graph: Graph, data: Data, other: Graph | None = None) -> Score:
+def score(graph: Graph, data: Data, other: Graph | None = None, *, anchors: Anchors | None = None) -> Score:
     """The score of a network on all of the data.
 
-    other  the network that it is compared with where there are no labels
+    other    the network that it is compared with where there are no labels
+    anchors  of a detector; default: those that one of the graphs holds
     """
     from pruneir.onnx_io import session  # noqa: PLC0415 - ONNX Runtime is slow to import
 
-    tally = Tally()
+    tally: Tally | None = None
     running, reference = session(graph), None
     for batch in data.batches():
         outputs = [np.asarray(each)[: batch.count] for each in running.run(graph.outputs, batch.feeds)]
-        labels = batch.labels[: batch.count] if batch.labels is not None else None
+        labels = labels_of(batch)
+        tally = tally or tally_of([graph, *([other] if other is not None else [])], outputs, anchors)
         theirs = None
-        if other is not None and kind_of(outputs, labels) != "accuracy":
+        if other is not None and kind_of(outputs, labels, tally.heads) not in LABELLED:
             reference = reference or session(other)
             theirs = [np.asarray(each)[: batch.count] for each in reference.run(other.outputs, batch.feeds)]
         tally.add(outputs, labels, theirs)
-    return tally.score
+    return (tally or Tally()).score
 
 
-def kind_of(outputs: Sequence[Array], labels: Array | None) -> Kind:
-    """What can be counted of some samples' outputs, `[n]` labels given or not."""
+def tally_of(graphs: Sequence[Graph], outputs: Sequence[Array], anchors: Anchors | None = None) -> Tally:
+    """A tally for networks that give such outputs; a detector's anchors may be in any of them."""
+    shapes = {name: output.shape for name, output in zip(graphs[0].outputs, outputs, strict=True)}
+    return Tally(heads_if_any(graphs, shapes, anchors))
+
+
+def labels_of(batch: Batch) -> Array | None:
+    """The labels of the samples that count; boxes that are listed name their samples."""
+    if batch.labels is None or is_list(batch.labels):
+        return batch.labels
+    return batch.labels[: batch.count]
+
+
+def kind_of(outputs: Sequence[Array], labels: Array | None, heads: Heads | None = None) -> Kind:
+    """What can be counted of some samples' outputs, `[n]` labels or boxes given or not."""
+    if heads is not None and labels is not None and are_boxes(labels, len(outputs[0])):
+        return "mAP"
     classes = len(outputs) == 1 and outputs[0].ndim >= 2 and outputs[0].shape[1] > 1
     classes = classes and outputs[0].size == len(outputs[0]) * outputs[0].shape[1]
     if not classes:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pruneir.data import from_arrays
+from pruneir.detection.anchors import anchors_from
+from pruneir.detection.evaluate import mean_precision
 from pruneir.errors import PruneirError
-from pruneir.score import Tally
+from pruneir.score import Tally, score
+from support.detector import ANCHORS, detector, scenes
 
 THREE = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
 FLIPPED = THREE[:, ::-1]
@@ -49,3 +53,32 @@ def test_what_cannot_be_scored_is_said() -> None:
     half.add([THREE], np.array([1, 0, 1]))
     with pytest.raises(PruneirError, match="label all or none"):
         half.add([THREE], None, [THREE])
+
+
+BOXES = detector()
+"""A detector that holds its anchors."""
+
+
+@pytest.mark.parametrize("softened", [False, True])
+@pytest.mark.parametrize("form", ["padded", "listed"])
+def test_boxes_are_scored_by_map(form: str, softened: bool) -> None:
+    graph = detector(end="Softmax(scores, axis=2)") if softened else BOXES
+    arrays = scenes(70)
+    image, place = np.nonzero(arrays["y"][..., 0] >= 0)
+    listed = {"x": arrays["x"], "y": np.column_stack([image, arrays["y"][image, place]]).astype(np.float32)}
+    found = score(graph, from_arrays(arrays if form == "padded" else listed, graph))
+    assert (found.kind, found.samples) == ("mAP", 70)
+    plain = mean_precision(BOXES, from_arrays(arrays, BOXES))
+    assert found.points == pytest.approx(plain.points, abs=1e-3)
+    assert found.points > 0
+
+
+def test_anchors_may_be_given_or_in_the_other_network_and_without_any_boxes_do_not_count() -> None:
+    graph, arrays = detector(anchors=False), scenes(20)
+    data = from_arrays(arrays, graph)
+    plain = score(BOXES, from_arrays(arrays, BOXES))
+    assert score(graph, data, BOXES, anchors=anchors_from(ANCHORS, "anchors")) == plain
+    assert score(graph, data, BOXES) == plain
+    assert score(graph, data, graph).kind == "fidelity"
+    with pytest.raises(PruneirError, match="134 anchors, but 'loc' has 135 rows"):
+        score(graph, data, anchors=anchors_from(ANCHORS[:-1], "anchors"))

@@ -89,6 +89,11 @@ def load_anchors(path: Path) -> Anchors:
     return anchors_from(found, str(path))
 
 
+def given_anchors(path: str | None) -> Anchors | None:
+    """The anchors in an .npy file that an option names; None without one."""
+    return load_anchors(Path(path)) if path is not None else None
+
+
 def anchors_of(graph: Graph, count: int) -> Anchors:
     """The anchors that a graph holds: its one constant that is a list of `count` of them.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pruneir.data import Data
-from pruneir.detection.anchors import Anchors, anchors_of
-from pruneir.detection.detect import Detector, loc_and_conf, softmax
+from pruneir.detection.anchors import Anchors
+from pruneir.detection.detect import Detector
+from pruneir.detection.heads import heads_of
 from pruneir.detection.metrics import VOC, MeanPrecision, Rule
 from pruneir.detection.truths import padded
 from pruneir.errors import PruneirError
@@ -26,17 +27,13 @@ def mean_precision(
     """
     from pruneir.onnx_io import session  # noqa: PLC0415 - ONNX Runtime is slow to import
 
-    running, counted, detector = session(graph), MeanPrecision(rule), detector or Detector()
+    running, counted, detector, heads = session(graph), MeanPrecision(rule), detector or Detector(), None
     for batch in data.batches():
         if batch.labels is None:
             raise PruneirError("mean average precision needs boxes as labels, and the data have none; give --labels")
-        outputs = dict(zip(graph.outputs, map(np.asarray, running.run(graph.outputs, batch.feeds)), strict=True))
-        loc, conf = loc_and_conf({name: array.shape for name, array in outputs.items()})
-        maker = graph.producer(conf)
-        scores = outputs[conf][: batch.count]
-        chances = scores if maker is not None and maker.is_a("Softmax") else softmax(scores)
-        anchors = anchors or anchors_of(graph, outputs[loc].shape[1])
-        found = detector.detect(outputs[loc][: batch.count], chances, anchors)
+        outputs = [np.asarray(each)[: batch.count] for each in running.run(graph.outputs, batch.feeds)]
+        heads = heads or heads_of(graph, {n: o.shape for n, o in zip(graph.outputs, outputs, strict=True)}, anchors)
+        found = heads.detections(outputs, detector)
         for one, truths in zip(found, padded(batch.labels, batch.count), strict=True):
             counted.add(one, truths)
     return counted

@@ -18,6 +18,16 @@ Array = np.ndarray[Any, Any]
 CLASS, BOX, ASIDE = 0, slice(1, 5), 5
 
 
+def is_list(labels: Array) -> bool:
+    """Whether labels look like boxes `[M, 6]` that name their samples."""
+    return labels.ndim == 2 and labels.shape[1] == 6
+
+
+def are_boxes(labels: Array, count: int) -> bool:
+    """Whether labels look like boxes of so many samples, in either form."""
+    return is_list(labels) or (labels.ndim == 3 and len(labels) == count and labels.shape[2] in (5, 6))
+
+
 def padded(labels: Array, count: int) -> Array:
     """Labels of `count` samples as float32 `[count, most, 6]`: class, box, whether it is set aside.
 
@@ -37,7 +47,7 @@ def _padded(labels: Array, count: int) -> Array:
     if labels.ndim == 3 and len(labels) == count and labels.shape[2] in (5, 6):
         aside = labels[..., 5:] if labels.shape[2] == 6 else np.zeros((*labels.shape[:2], 1), np.float32)
         return np.concatenate([labels[..., :5], aside], axis=-1)
-    if labels.ndim == 2 and labels.shape[1] == 6:
+    if is_list(labels):
         images = labels[:, 0].astype(np.int64)
         here = np.flatnonzero((images >= 0) & (images < count))
         here = here[np.argsort(images[here], kind="stable")]

@@ -37,6 +37,8 @@ class Checker:
 
     def check(self, what: Pass, before: Graph, result: Result) -> Verification | None:
         """What a pass made, against what it must equal; None if it changed nothing, or promises nothing."""
+        if result.cutting:
+            return self._worst(what, result)
         if _same(before, result.graph) or (what.lossy and result.reference is None):
             return None
         from pruneir.verify import verify  # noqa: PLC0415 - ONNX Runtime is slow to import
@@ -47,6 +49,11 @@ class Checker:
             found = verify(before, result.graph, feeds, kept=kept)
             return found if self.data is not None or not found.ok else self._at_odd_sizes(before, result.graph) or found
         return verify(result.reference(), result.graph, feeds, result.kind, kept)
+
+    def _worst(self, what: Pass, result: Result) -> Verification | None:
+        """The verdict on the cuts of a pass that went on training: the first refusal, or the one with most error."""
+        found = [check for before, cut in result.cutting if (check := self.check(what, before, cut)) is not None]
+        return min(found, key=lambda check: (check.ok, -check.worst), default=None)
 
     def _at_odd_sizes(self, before: Graph, after: Graph) -> Verification | None:
         """The verdict where symbols but the batch have odd sizes, if it is a refusal: rounding tells only there."""

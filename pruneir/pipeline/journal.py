@@ -27,7 +27,7 @@ from pruneir.errors import PruneirError, Refusal
 from pruneir.graph import Graph
 from pruneir.onnx_io import load, save, skeleton
 from pruneir.pipeline.outcome import Record, Round
-from pruneir.pipeline.passes import GroupRow, LayerRow, Result
+from pruneir.pipeline.passes import GroupRow, LayerRow, PhaseRow, Result
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
 from pruneir.verify import Verification
@@ -45,6 +45,7 @@ class _Done:
     check: Verification | None
     seconds: float
     layers: tuple[LayerRow, ...] = ()
+    phases: tuple[PhaseRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ def _done(record: Record) -> _Done:
     return _Done(
         rows=result.rows,
         layers=result.layers,
+        phases=result.phases,
         refusals=result.refusals,
         notes=result.notes,
         changed=tuple(sorted(result.changed)),
@@ -181,6 +183,7 @@ def _record(step: Step, done: _Done, graph: Graph) -> Record:
         graph,
         rows=done.rows,
         layers=done.layers,
+        phases=done.phases,
         refusals=done.refusals,
         notes=done.notes,
         cuts={key: {} for key in done.cut},

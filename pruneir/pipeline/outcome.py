@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pruneir.cost import Cost
 from pruneir.errors import Refusal
 from pruneir.graph import Graph
-from pruneir.pipeline.passes import GroupRow, LayerRow, Result
+from pruneir.pipeline.passes import GroupRow, LayerRow, PhaseRow, Result
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
 from pruneir.score import Score
@@ -122,7 +122,7 @@ class Outcome:
         for record in self.records:
             now = {row.name: row for row in record.result.rows}
             for name, row in now.items():
-                merged[name] = _joined(merged[name], row) if name in merged else row
+                merged[name] = merged[name].then(row) if name in merged else row
         return tuple(merged.values())
 
     @cached_property
@@ -134,6 +134,11 @@ class Outcome:
                 first = merged.get(row.name, row)
                 merged[row.name] = replace(row, weights=first.weights, before=first.before)
         return tuple(merged.values())
+
+    @property
+    def phases(self) -> tuple[PhaseRow, ...]:
+        """The phases of passes that prune and train in turn, of the rounds that were taken."""
+        return tuple(row for records in self.by_round for record in records for row in record.result.phases)
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -149,18 +154,6 @@ class Outcome:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know although nothing failed."""
         return (*self.data_warnings, *_nothing_to_prune(self))
-
-
-def _joined(first: GroupRow, last: GroupRow) -> GroupRow:
-    return GroupRow(
-        last.name,
-        last.members,
-        first.channels_before,
-        last.channels_after,
-        first.macs_before,
-        last.macs_after,
-        last.note,
-    )
 
 
 def _nothing_to_prune(outcome: Outcome) -> list[str]:

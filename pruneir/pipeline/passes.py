@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -20,6 +20,7 @@ from pruneir.data import Data
 from pruneir.errors import Refusal
 from pruneir.graph import Graph
 from pruneir.pipeline.plan import Cuts, Plan
+from pruneir.score import Score
 from pruneir.targets import TARGETS, Target
 
 Kept = Mapping[str, Mapping[int, np.ndarray]]
@@ -125,6 +126,38 @@ class GroupRow:
     macs_after: int
     note: str = ""
 
+    def then(self, last: GroupRow) -> GroupRow:
+        """This row, and what was done to the same group later on."""
+        return replace(last, channels_before=self.channels_before, macs_before=self.macs_before)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRow:
+    """What one phase of a pass that prunes and trains in turn came to, for the table.
+
+    name        what the paper calls the network after it
+    layers      labels of the operators whose weights it judged by
+    threshold   below which weights counted as zero
+    small       share of the judged weights that are
+    zeros       share of zeros from which on a channel went; None if options said how many go
+    channels_before, channels_after  of the groups that were cut
+    macs, params   of the network, after the cut
+    induced, cut, retrained   its score after sparsity training, after the cut, and after retraining
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    threshold: float
+    small: float
+    zeros: float | None
+    channels_before: int
+    channels_after: int
+    macs: int
+    params: int
+    induced: Score
+    cut: Score
+    retrained: Score
+
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
@@ -152,6 +185,7 @@ class Result:
     graph      the new graph
     rows       one per group, for structured passes
     layers     one per weight, for passes that set weights to zero
+    phases     one per phase, for passes that prune and train in turn
     refusals   what was left alone, and why
     notes      what the reader of the table should know, a line each
     cuts       kept positions of initializers, in the indices of the graph given
@@ -161,11 +195,14 @@ class Result:
     reference  for lossy passes: the uncut network that the result must equal, built when asked for
     kind       what becomes of removed channels there: `masked` to zero, or `held` at a constant
     kept       positions that inner values have left, by value and axis, built when asked for
+    cutting    for passes that go on training: every network that they cut, and the result of the cut alone, which must
+               equal its own reference
     """
 
     graph: Graph
     rows: tuple[GroupRow, ...] = ()
     layers: tuple[LayerRow, ...] = ()
+    phases: tuple[PhaseRow, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
     cuts: Cuts = field(default_factory=dict)
@@ -175,6 +212,7 @@ class Result:
     reference: Callable[[], Graph] | None = None
     kind: Literal["masked", "held"] = "masked"
     kept: Callable[[], Kept] | None = None
+    cutting: tuple[tuple[Graph, Result], ...] = ()
 
 
 def written(value: object) -> str:

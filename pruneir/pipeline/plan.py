@@ -52,7 +52,7 @@ class Plan:
         composed = {key: dict(axes) for key, axes in self.kept.items()}
         for key, axes in cuts.items():
             source = copies.get(key, key)
-            entry = composed[key] = dict(composed.get(source, {}))
+            entry = composed[key] = dict(self.kept.get(source, {}))
             for axis, kept in axes.items():
                 size = sizes[source][axis]
                 entry[axis] = _narrowed(entry.get(axis), size, kept)

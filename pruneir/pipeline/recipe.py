@@ -76,6 +76,12 @@ class Recipe:
     rounds: int = 1
     max_drop: float | None = None
 
+    @property
+    def anchors(self) -> str | None:
+        """The file of a detector's anchors, where a pass names one: scores need them as training does."""
+        named = (getattr(step.what, "anchors", None) for step in self.steps)
+        return next((each for each in named if each is not None), None)
+
     def resolved(self, rows: Iterable[Iterable[GroupRow]]) -> Recipe:
         """This recipe with the share that each step cut from each group, from the table rows of each step."""
         asked = [{**self.ratios, **step.ratios} for step in self.steps]

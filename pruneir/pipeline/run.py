@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pruneir.cost import Cost, cost
 from pruneir.coupling.engine import constants
 from pruneir.data import Data
+from pruneir.detection.anchors import given_anchors
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.graph.check import check
@@ -81,6 +82,7 @@ class _Chain:
         self.progress, self.journal = progress, journal
         self.checker = Checker(data, recipe.seed) if verify else None
         self.couplings = Couplings()
+        self.anchors = given_anchors(recipe.anchors)
         self.target = target(recipe.target)
         self.before: Cost | None = None
         self.plan = Plan()
@@ -152,7 +154,7 @@ class _Chain:
 
     def _score(self, graph: Graph) -> Score | None:
         samples = self.validation or self.data
-        return score(graph, samples, self.original) if samples is not None else None
+        return score(graph, samples, self.original, anchors=self.anchors) if samples is not None else None
 
     def _pass(self, graph: Graph, step: Step, where: str = "") -> Graph:
         """One pass, checked and written down."""

@@ -10,7 +10,7 @@ from pruneir.coupling import couple
 from pruneir.deployment.prediction import predicted
 from pruneir.errors import Refusal
 from pruneir.pipeline.outcome import Outcome, Record
-from pruneir.pipeline.passes import GroupRow
+from pruneir.pipeline.passes import GroupRow, PhaseRow
 from pruneir.report.accuracy import Accuracy
 from pruneir.report.counted import counted_at
 from pruneir.report.stored import layer_document, macs_left, size_document, stored
@@ -41,6 +41,8 @@ def document(
     }
     if outcome.layers:
         found |= _sparsity(outcome)
+    if outcome.phases:
+        found["phases"] = [_phase(row) for row in outcome.phases]
     if outcome.rounds:
         found["schedule"] = _schedule(outcome)
     return found | ({"accuracy": asdict(accuracy)} if accuracy else {})
@@ -71,6 +73,21 @@ def _group(row: GroupRow) -> dict[str, Any]:
         "channels": {"before": row.channels_before, "after": row.channels_after},
         "macs": {"before": row.macs_before, "after": row.macs_after},
         "note": row.note,
+    }
+
+
+def _phase(row: PhaseRow) -> dict[str, Any]:
+    """A phase of a pass that prunes and trains in turn."""
+    return {
+        "name": row.name,
+        "layers": list(row.layers),
+        "threshold": row.threshold,
+        "small": row.small,
+        "zeros": row.zeros,
+        "channels": {"before": row.channels_before, "after": row.channels_after},
+        "macs": row.macs,
+        "params": row.params,
+        **{stage: asdict(getattr(row, stage)) for stage in ("induced", "cut", "retrained")},
     }
 
 

@@ -20,6 +20,7 @@ from pruneir.report import numbers
 from pruneir.report.accuracy import Accuracy
 from pruneir.report.columns import aligned, cropped, plain
 from pruneir.report.counted import counted_at, is_open, sentence
+from pruneir.report.phases import phases
 from pruneir.report.sparsity import layers
 from pruneir.report.stored import macs_left, stored
 
@@ -42,6 +43,8 @@ def table(outcome: Outcome, accuracy: Accuracy | None = None, *, verbose: bool =
     if outcome.rows:
         parts.append(groups(outcome.rows, width=width))
         parts += [members(outcome.rows)] if verbose else []
+    if outcome.phases:
+        parts.append(phases(outcome.phases))
     if outcome.layers:
         parts.append(layers(outcome.layers, width=width))
     if outcome.refusals:
@@ -179,7 +182,7 @@ def _sums(outcome: Outcome, accuracy: Accuracy | None, prediction: Prediction | 
         )
     if accuracy:
         shown.add_row(
-            Text("accuracy", style="dim"),
+            Text(accuracy.kind, style="dim"),
             numbers.percent(accuracy.before, 2),
             Text("→", style="dim"),
             Text(numbers.percent(accuracy.after, 2), style="bold"),

@@ -9,6 +9,8 @@ from math import isfinite
 from pathlib import Path
 
 from pruneir.data import Data
+from pruneir.detection.anchors import given_anchors
+from pruneir.detection.heads import heads_if_any
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.plan import Plan
@@ -133,7 +135,9 @@ class _Run:
             theirs = counterparts(graph, teacher)
             learned = Network(teacher).to(self.device).eval().requires_grad_(False)
         outputs = float_outputs(graph, self.network.eval(), self.feeder.fed(first))
-        self.judge = Judge(self.loss, learned, outputs, theirs)
+        networks = [graph, *([teacher] if teacher is not None else [])]
+        heads = heads_if_any(networks, outputs, given_anchors(training.anchors))
+        self.judge = Judge(self.loss, learned, tuple(outputs), theirs, heads)
         self.optimizer = optimizer([self.network.weights[name] for name in names], training)
         self.stepper = Stepper(
             self.network, training, data, self.feeder, self.judge, self.penalties, self.optimizer, seed, progress

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from pruneir.detection.heads import Heads
 from pruneir.graph import Graph
-from pruneir.score import Tally
+from pruneir.score import Tally, kind_of
 from pruneir.training.feeding import Fed
 from pruneir.training.history import Judged
 from pruneir.training.losses import Loss, Values
@@ -22,12 +23,14 @@ class Judge:
     teacher  the network to agree with where there are no labels
     outputs  that count
     theirs   how the teacher calls a value, where that is not by the same name
+    heads    which of the outputs tell boxes, if any do
     """
 
     loss: Loss
     teacher: Network | None
     outputs: tuple[str, ...]
     theirs: Mapping[str, str]
+    heads: Heads | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,7 +50,7 @@ class Judge:
     def judge(self, network: Network, batches: Iterable[Fed]) -> Judged:
         """A network on samples, as it is at inference."""
         network.eval()
-        tally, scored = Tally(), True
+        tally, scored = Tally(self.heads), True
         meter = self.loss.meter() if self.loss.meter is not None else None
         total, samples = 0.0, 0
         for batch in batches:
@@ -70,6 +73,9 @@ class Judge:
     def _add(self, tally: Tally, values: Values, batch: Fed, taught: Values | None) -> bool:
         """Count a batch; whether that could be done."""
         outputs = [values[name].cpu().numpy() for name in self.outputs]
+        if batch.labels is not None and kind_of(outputs, batch.labels.cpu().numpy(), self.heads) == "mAP":
+            tally.add(outputs, batch.labels.cpu().numpy())
+            return True
         if batch.labels is not None:
             single = len(outputs) == 1 and outputs[0].ndim > 1
             classes = outputs[0].shape[1] if single else 1
@@ -88,8 +94,8 @@ class Judge:
         return True
 
 
-def float_outputs(graph: Graph, network: Network, batch: Fed) -> tuple[str, ...]:
-    """The outputs that are floats on a batch."""
+def float_outputs(graph: Graph, network: Network, batch: Fed) -> dict[str, tuple[int, ...]]:
+    """The outputs that are floats on a batch, and their shapes there."""
     with torch.no_grad():
         values = network(batch.feeds)
-    return tuple(name for name in graph.outputs if values[name].is_floating_point())
+    return {name: tuple(values[name].shape) for name in graph.outputs if values[name].is_floating_point()}

@@ -55,6 +55,7 @@ class Training:
     freeze_bn     normalize by the running mean and variance of BatchNorms, and leave these as they are
     l1_gamma      weight λ of λ·Σ|γ| over BatchNorm scales, by a proximal step that makes exact zeros (Network Slimming)
     l1_weights    weight λ of λ·Σ|w| over matrices and kernels, likewise
+    l1_at         globs of the tensors and nodes that `l1_weights` is for; by default all
     l2_weights    weight λ of λ/2·Σw² over them, added to the gradient
     keep_zeros    entries of matrices and kernels that are exactly zero stay so, unless all of a tensor are
     dropout       share of the inputs of `dropout_at` that is dropped in training; the file gets no operator for it
@@ -93,6 +94,7 @@ class Training:
     freeze_bn: bool = False
     l1_gamma: float = 0.0
     l1_weights: float = 0.0
+    l1_at: tuple[str, ...] = ()
     l2_weights: float = 0.0
     keep_zeros: bool = True
     dropout: float = 0.0

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pruneir.errors import PruneirError
+from pruneir.pipeline.run import require_matches
+from pruneir.training.chosen import matches, names_of
 from pruneir.training.history import Sparsity
 from pruneir.training.network import Network
 from pruneir.training.options import Training
@@ -38,6 +40,7 @@ class Penalties:
         weights = network.weights
         self.training = training
         self.kernels = [weights[name] for name in trained if is_kernel(weights[name])]
+        self.pulled = [weights[name] for name in _at(network, trained, training.l1_at) if is_kernel(weights[name])]
         self.scales = [weights[name] for name in trained if name in network.scales]
         self.masks = _given(weights, masks or {})
         if training.keep_zeros:
@@ -56,7 +59,7 @@ class Penalties:
         """The proximal steps at a learning rate, then the masks."""
         training = self.training
         step = rate / (1 - training.momentum) if training.optimizer == "sgd" else rate
-        for weights, penalty in ((self.scales, training.l1_gamma), (self.kernels, training.l1_weights)):
+        for weights, penalty in ((self.scales, training.l1_gamma), (self.pulled, training.l1_weights)):
             if penalty:
                 for weight in weights:
                     weight.copy_(functional.softshrink(weight, step * penalty))
@@ -86,6 +89,15 @@ def sparsity_of(network: Network) -> Sparsity:
     zero, small = _shares(list(network.scales.values())) or (None, None)
     weights = _shares([weight for weight in network.weights.values() if is_kernel(weight)])
     return Sparsity(zero, small, weights[0] if weights is not None else None)
+
+
+def _at(network: Network, trained: list[str], globs: tuple[str, ...]) -> list[str]:
+    """The trained tensors that globs of tensors and nodes match; all without globs."""
+    if not globs:
+        return trained
+    called = {name: names_of(network.graph, name) for name in trained}
+    require_matches("l1_at", globs, {each for names in called.values() for each in names})
+    return [name for name, names in called.items() if matches(names, globs)]
 
 
 def _shares(weights: list[Tensor]) -> tuple[float, float] | None:

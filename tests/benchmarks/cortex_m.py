@@ -64,6 +64,8 @@ NETWORKS = {
     "resnet": Model("mnist_resnet/mnist_resnet_plain.onnx"),
     "mobilenet-se": Model("mnist_mobilenet_se/mnist_mobilenet_se_s0.onnx", depthwise=True),
     "wdcnn": Model("wdcnn/wdcnn_s0.onnx"),
+    "ssd": Model("ssd/ssd_s0.onnx", (("x", (1, 1, 96, 96)),)),
+    "ssd-slim": Model("ssd/ssd_s0_slim.onnx", (("x", (1, 1, 96, 96)),)),
     "direction": Model("ppocr_mobile_v2_cls.onnx", (("x", (1, 3, 48, 192)),), depthwise=True),
 }
 

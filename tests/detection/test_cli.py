@@ -56,6 +56,25 @@ def test_behind_a_cut(capsys: pytest.CaptureFixture[str]) -> None:
     assert "mAP" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("anchors", [True, False])
+def test_optimize_shows_map_where_anchors_are_known(capsys: pytest.CaptureFixture[str], anchors: bool) -> None:
+    train = "train{loss=distill,epochs=1,batch=8,lr=0.01,threads=1}"
+    train = train.replace("{", "{anchors=anchors.npy,") if anchors else train
+    given = ["optimize", "net.onnx", "--pass", "filter{ratio=0.3}", "--pass", train, "--data", "data.npz"]
+    assert main([*given, "--max-drop", "1000", "-o", "out.onnx", "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schedule"]["base"]["kind"] == ("mAP" if anchors else "fidelity")
+    assert ("accuracy" in told) == anchors
+    if anchors:
+        assert told["accuracy"]["kind"] == "mAP"
+        assert 100 * told["accuracy"]["before"] == pytest.approx(told["schedule"]["base"]["points"])
+        assert 100 * told["accuracy"]["after"] == pytest.approx(told["schedule"]["rounds"][0]["score"]["points"])
+        assert main([*given, "-o", "again.onnx"]) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.strip().startswith("mAP")]
+        assert len(lines) == 1
+        assert "points on 16 samples" in lines[0]
+
+
 ERRORS = {
     "no anchors": (("--loss", "multibox"), "give them as anchors=FILE.npy"),
     "no file": (("--loss", "multibox", "--anchors", "none.npy"), "none.npy: no such file"),

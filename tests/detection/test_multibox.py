@@ -230,3 +230,11 @@ def test_evaluating_needs_labels_and_heads() -> None:
     graph = detector()
     with pytest.raises(PruneirError, match="needs boxes as labels"):
         mean_precision(graph, from_arrays({"x": scenes(4)["x"]}, graph), anchors_from(ANCHORS, "anchors"))
+
+
+def test_a_detector_that_learns_from_its_teacher_is_judged_by_boxes_where_there_are_some() -> None:
+    graph, arrays = detector(), scenes(16)
+    training = Training(epochs=1, loss="distill", lr=0.01, batch=8, threads=1)
+    fitted = fit(graph, training, from_arrays(arrays, graph), teacher=detector(seed=1))
+    assert fitted.before.kind == "mAP"
+    assert fitted.before.points == pytest.approx(mean_precision(graph, from_arrays(arrays, graph)).points, abs=1e-3)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from pruneir.api import optimize
+from pruneir.cost import cost
+from pruneir.coupling import couple
 from pruneir.data import from_arrays
 from pruneir.detection.anchors import load_anchors
 from pruneir.detection.boxes import iou
@@ -101,6 +103,12 @@ def test_the_export_with_suppression_detects_the_same(
         np.testing.assert_allclose(score[here], own.scores, rtol=1e-4)
         np.testing.assert_array_equal(kind[here], own.classes)
         np.testing.assert_allclose(box[here], own.boxes, rtol=1e-4, atol=1e-5)
+
+
+def test_pruned_in_phases_it_loses_less_than_a_point(graph: Graph, test_set: dict[str, np.ndarray]) -> None:
+    slim = load(MODELS / "ssd" / "ssd_s0_slim.onnx")
+    assert cost(couple(graph)).params / cost(couple(slim)).params > 6.7
+    assert mean_precision(slim, from_arrays(test_set, slim), ANCHORS).points > POINTS - 1
 
 
 def weights(graph: Graph) -> dict[str, tuple[int, ...]]:

@@ -69,6 +69,16 @@ def test_l1_on_weights_makes_exact_zeros_in_matrices_alone() -> None:
     assert sparse.history[-1].sparsity.zero_weights
 
 
+@pytest.mark.parametrize(("globs", "pulled"), [(("wc",), {"wc"}), (("c", "y"), {"wc", "wy"}), ((), {"wa", "wc", "wy"})])
+def test_l1_at_some_weights_leaves_the_others(globs: tuple[str, ...], pulled: set[str]) -> None:
+    net = Network(network())
+    before = {name: weight.detach().clone() for name, weight in net.weights.items()}
+    Penalties(net, list(net.weights), Training(l1_weights=0.1, l1_at=globs, optimizer="adamw")).shrink(0.1)
+    assert {name for name, weight in net.weights.items() if not torch.equal(weight, before[name])} == pulled
+    with pytest.raises(PruneirError, match="l1_at: nothing is called 'wx'"):
+        Penalties(net, list(net.weights), Training(l1_weights=0.1, l1_at=("wx",)))
+
+
 def test_l2_and_weight_decay_make_weights_small() -> None:
     norms = {
         name: np.linalg.norm(trained(network(), epochs=3, **options).graph.initializers["wc"])

@@ -1,0 +1,235 @@
+"""`ssd`: phases of sparsity training, cut and retraining, of detectors and of classifiers."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+torch = pytest.importorskip("torch")
+
+import pruneir  # noqa: E402
+from pruneir.api import optimize_by, train  # noqa: E402
+from pruneir.data import from_arrays  # noqa: E402
+from pruneir.detection.anchors import load_anchors  # noqa: E402
+from pruneir.errors import PruneirError  # noqa: E402
+from pruneir.graph import Graph, check  # noqa: E402
+from pruneir.passes.ssd import Ssd  # noqa: E402
+from pruneir.pipeline.registry import parse_pass  # noqa: E402
+from pruneir.report.table import table  # noqa: E402
+from pruneir.score import score  # noqa: E402
+from pruneir.training.options import Training  # noqa: E402
+from support.detector import ANCHORS, detector, scenes  # noqa: E402
+from support.training import arrays, network  # noqa: E402
+
+FAST = "optimizer=adamw,lr=0.01,batch=16,threads=1,l1_weights=0.1"
+DETECTOR = f"ssd{{loss=multibox,anchors=anchors.npy,{FAST},phases=2,cut_tolerance=40}}"
+CLASSIFIER = f"ssd{{{FAST},epochs=4,cut_tolerance=20}}"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    np.save("anchors.npy", ANCHORS)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """A detector that has learned its scenes a little."""
+    anchors = tmp_path_factory.mktemp("anchors") / "anchors.npy"
+    np.save(anchors, ANCHORS)
+    options = Training(epochs=8, loss="multibox", optimizer="adamw", lr=0.01, batch=16, threads=1, anchors=str(anchors))
+    return train(detector(anchors=False), options, data=scenes(128)).graph
+
+
+@pytest.fixture(scope="module")
+def pruned(learned: Graph, tmp_path_factory: pytest.TempPathFactory) -> pruneir.Optimized:
+    """The same, pruned in two phases."""
+    place = tmp_path_factory.mktemp("pruned") / "anchors.npy"
+    np.save(place, ANCHORS)
+    spec = DETECTOR.replace("anchors.npy", f'"{place}",trained_on=112')
+    return pruneir.optimize(learned, [spec], data=scenes(128), validation=scenes(48, 1))
+
+
+def test_every_phase_is_told(pruned: pruneir.Optimized) -> None:
+    first, second = pruned.outcome.phases
+    assert (first.name, second.name) == ("-1det", "-2det")
+    assert {"a", "b"} <= set(first.layers)
+    assert {"lc", "kc"} <= set(second.layers)  # the heads read what the second phase makes
+    for row in (first, second):
+        assert {each.kind for each in (row.induced, row.cut, row.retrained)} == {"mAP"}
+        assert row.induced.points - row.cut.points <= 40
+        assert 0 < row.small < 1
+        assert row.zeros is not None
+    assert second.params < first.params < pruned.outcome.before.params
+    assert second.params == pruned.outcome.after.params
+    told = pruned.report["phases"]
+    assert [each["name"] for each in told] == ["-1det", "-2det"]
+    assert told[1]["retrained"] == {"points": second.retrained.points, "kind": "mAP", "samples": 48}
+    json.dumps(pruned.report)
+
+
+def test_every_cut_equals_the_network_with_constants_held(pruned: pruneir.Optimized) -> None:
+    record = pruned.outcome.records[-1]
+    assert record.check is not None
+    assert (record.check.ok, record.check.kind) == (True, "held")
+    assert len(record.result.cutting) == 2
+    check(pruned.graph)
+
+
+def test_a_cut_that_does_not_equal_is_refused(learned: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Ssd.run
+
+    def broken(self: Ssd, graph: Graph, context: Any) -> Any:
+        result = plain(self, graph, context)
+        before, cut = result.cutting[0]
+        return replace(result, cutting=((before, replace(cut, reference=lambda: before)), *result.cutting[1:]))
+
+    monkeypatch.setattr(Ssd, "run", broken)
+    spec = DETECTOR.replace("cut_tolerance=40", "zeros=0.5").replace("phases=2", "phases=1")
+    made = pruneir.optimize(learned, [spec], data=scenes(32), validation=scenes(16, 1))
+    assert not made.ok
+
+
+def test_the_plan_has_what_all_phases_left(pruned: pruneir.Optimized, learned: Graph) -> None:
+    whole, left = learned.initializers, pruned.graph.initializers
+    kept = pruned.plan.kept
+    assert {"wb", "wc", "wlb", "wkc"} <= kept.keys()
+    for name, array in left.items():
+        axes = kept.get(name, {})
+        assert array.shape == tuple(
+            len(axes[axis][1]) if axis in axes else size for axis, size in enumerate(whole[name].shape)
+        )
+        assert all(axes[axis][0] == whole[name].shape[axis] for axis in axes)
+    np.testing.assert_array_equal(kept["wb"][0][1], kept["wlb"][1][1])
+    np.testing.assert_array_equal(kept["wb"][0][1], kept["wc"][1][1])
+    assert "blb" in pruned.plan.changed
+    assert left["wlb"].shape[0] == whole["wlb"].shape[0]
+    rows = {row.name: (row.channels_before, row.channels_after) for row in pruned.outcome.rows}
+    assert rows == {name: (len(whole[f"w{name}"]), len(left[f"w{name}"])) for name in "abc"}
+
+
+def test_the_table_of_optimize_has_map(pruned: pruneir.Optimized, learned: Graph) -> None:
+    found = pruned.accuracy
+    assert found is not None
+    assert (found.kind, found.samples) == ("mAP", 48)
+    for points, graph in ((found.before, learned), (found.after, pruned.graph)):
+        data = from_arrays(scenes(48, 1), graph)
+        anchors = load_anchors(Path("anchors.npy"))
+        assert 100 * points == pytest.approx(score(graph, data, anchors=anchors).points)
+    assert found.before > 0.5
+
+
+def test_it_runs_again_from_its_recipe(pruned: pruneir.Optimized, learned: Graph) -> None:
+    again = optimize_by(pruned.recipe, learned, data=scenes(128), validation=scenes(48, 1))
+    assert {k: v.tobytes() for k, v in again.graph.initializers.items()} == {
+        k: v.tobytes() for k, v in pruned.graph.initializers.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Graph:
+    return train(network(), Training(epochs=20, lr=0.05, batch=16, threads=1), data=arrays(128)).graph
+
+
+@pytest.mark.parametrize(("labels", "kind"), [(True, "accuracy"), (False, "agreement")])
+def test_classifiers(labels: bool, kind: str, classifier: Graph) -> None:
+    base = classifier
+    data, validation = (arrays(96, seed, labels=labels) for seed in (1, 2))
+    made = pruneir.optimize(base, [CLASSIFIER], data=data, validation=validation)
+    assert made.ok
+    assert {row.retrained.kind for row in made.outcome.phases} == {kind}
+    assert len(made.outcome.phases) == 2  # as many as there are groups
+    assert made.outcome.after.params < made.outcome.before.params
+    assert made.outcome.phases[-1].retrained.points > score(base, from_arrays(validation, base), base).points - 30
+
+
+def test_options_of_the_run_hold() -> None:
+    spec = CLASSIFIER.replace("cut_tolerance=20", "zeros=0.2").replace("epochs=4", "epochs=1")
+    given: dict[str, Any] = {"data": arrays(32), "validation": arrays(16, 1)}
+    for options, left in (
+        ({"keep": ["a"]}, (8, 2)),
+        ({"only": ["a"]}, (2, 6)),
+        ({"ratio": {"a": 0.5}}, (4, 2)),
+        ({"target": "cortex-m4"}, (4, 4)),
+    ):
+        made = pruneir.optimize(network(), [spec], **given, **options)  # type: ignore[arg-type]
+        assert made.ok
+        assert (made.graph.initializers["wa"].shape[0], made.graph.initializers["wc"].shape[0]) == left, options
+    made = pruneir.optimize(network(), [spec.replace("zeros=0.2", "zeros=0.2,phases=[c]")], **given)
+    assert [row.name for row in made.outcome.phases] == ["-1det"]
+    assert {row.name: row.note for row in made.outcome.rows}["a"] == "in no phase"
+
+
+def test_a_budget_of_weights_is_met(classifier: Graph) -> None:
+    spec = f"ssd{{{FAST},phases=1,max_per_group=1,tolerance=0}}".replace("l1_weights=0.1", "l1_weights=0.01")
+    left = []
+    for share in (1.0, 0.7, 0.3):
+        budget = spec.replace("phases", f"params={share},phases")
+        made = pruneir.optimize(classifier, [budget], data=arrays(32)).graph
+        sizes = [sum(graph.initializers[name].size for name in ("wa", "wc", "wy")) for graph in (made, classifier)]
+        left.append(sizes[0] / sizes[1])
+        assert left[-1] <= share
+    assert left[0] == 1 > left[1] >= left[2]
+
+
+def test_thresholds_are_chosen_on_the_data_where_there_is_nothing_else() -> None:
+    spec = CLASSIFIER.replace("epochs=4", "epochs=1,phases=1")
+    made = pruneir.optimize(network(), [spec], data=arrays(32))
+    assert made.outcome.phases[0].cut.samples == 32
+    assert any("give --val" in note for note in made.outcome.notes)
+
+
+def test_it_needs_samples() -> None:
+    with pytest.raises(PruneirError, match="pass ssd trains before and after every cut; give samples with --data"):
+        pruneir.optimize(network(), ["ssd"])
+
+
+def test_a_detector_needs_its_anchors() -> None:
+    with pytest.raises(PruneirError, match="give them as anchors=FILE.npy"):
+        pruneir.optimize(
+            detector(anchors=False), [DETECTOR.replace("anchors=anchors.npy,", "")], data=scenes(16), verify=False
+        )
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("phases=0", "phases=0 is less than 1"),
+        ("phases=[]", "phases=0 is less than 1"),
+        ("induction=0", "induction=0 is less than 1"),
+        ("trained_on=0", "trained_on=0 is less than 1"),
+        ("samples=0", "samples=0 is less than 1"),
+        ("tolerance=-1", "tolerance=-1 is not a number of points"),
+        ("zeros=1.5", "zeros=1.5 is not a share between 0 and 1"),
+        ("params=1.5", "params=1.5 is not a share between 0 and 1"),
+        ("params=0.5,zeros=0.9", "zeros is instead of params; give only one of them"),
+        ("max_per_group=2", "max_per_group=2 is not a share between 0 and 1"),
+        ("epochs=0", "epochs=0 is less than 1"),
+    ],
+)
+def test_options_are_checked_at_once(option: str, told: str) -> None:
+    with pytest.raises(PruneirError, match=told):
+        parse_pass(f"ssd{{{option}}}")
+
+
+def test_the_table_has_a_line_for_each_phase(pruned: pruneir.Optimized) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table(pruned.outcome, pruned.accuracy, width=120))
+    lines = console.export_text().splitlines()
+    for row in pruned.outcome.phases:
+        (line,) = (
+            line for line in lines if line.strip().startswith(row.name) and f"{row.retrained.points:.2f}" in line
+        )
+        assert f"{row.induced.points:.2f}" in line
+        assert f"{row.channels_before} → " in line.replace("  ", " ")
+    assert any(
+        "mAP after sparsity training, after the cut and after retraining, on 48 samples" in line for line in lines
+    )
