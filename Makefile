@@ -12,6 +12,9 @@ demo: $(VENV)/.core
 	@mkdir -p demo
 	$(BIN)/pruneir optimize models/mnist_resnet/mnist_resnet_s0.onnx --pass 'slim{ratio=0.5}' \
 	    --data models/data/mnist_test_2k.npz -o demo/mnist.pruned.onnx --force
+	@if [ "$$(uname -m)" = x86_64 ] && command -v cc >/dev/null; then \
+	    $(BIN)/pruneir bench models/mnist_resnet/mnist_resnet_s0.onnx demo/mnist.pruned.onnx --target x86 --threads 1; \
+	else echo "with a C compiler on x86-64, this also measures how fast both are here"; fi
 
 test: $(VENV)/.dev lint programs
 	$(BIN)/python -m pytest -n 2 -m "" -rs
