@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from pruneir import files
@@ -31,6 +32,9 @@ from pruneir.pipeline.passes import GroupRow, LayerRow, PhaseRow, Result
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
 from pruneir.verify import Verification
+
+_SEEN = 64
+"""Samples of a data set that a fingerprint looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,9 @@ class Journal:
 
 
 def fingerprint(graph: Graph, recipe: Recipe, data: Mapping[str, Data | None]) -> str:
-    """What tells runs apart: the network, the recipe but for how far it goes, the first samples of each data set."""
+    """What tells runs apart: the network, the recipe but for how far it goes, and of each data set how many samples
+    there are, and some of them, drawn at random, with their labels.
+    """
     digest = hashlib.sha256(skeleton(graph).SerializeToString(deterministic=True))
     for name, array in constants(graph).items():
         digest.update(name.encode())
@@ -157,9 +163,14 @@ def fingerprint(graph: Graph, recipe: Recipe, data: Mapping[str, Data | None]) -
     digest.update(replace(recipe, rounds=1, max_drop=None).to_toml().encode())
     for what, samples in data.items():
         digest.update(what.encode())
-        for name, array in samples.feeds(8).items() if samples is not None else ():
-            digest.update(name.encode())
-            digest.update(array.tobytes())
+        if samples is None:
+            continue
+        digest.update(str(len(samples)).encode())
+        for batch in samples.some(_SEEN, 0).batches(_SEEN):
+            labels = {} if batch.labels is None else {"": batch.labels}
+            for name, part in {**batch.feeds, **labels}.items():
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pruneir
+from pruneir.data import from_arrays
 from pruneir.errors import PruneirError
-from pruneir.graph import Graph
+from pruneir.graph import Graph, parse
 from pruneir.pipeline import Recipe, Step, parse_pass, parse_recipe
+from pruneir.pipeline.journal import fingerprint
 from pruneir.pipeline.outcome import Outcome, Round
 from pruneir.pipeline.run import run
 from pruneir.score import Score
@@ -142,3 +145,21 @@ def test_a_damaged_page_is_said(tmp_path: Path) -> None:
 def test_a_tolerance_needs_samples() -> None:
     with pytest.raises(PruneirError, match="--val"):
         run(network(), Recipe((Step(parse_pass(SLIM)),), max_drop=1.0))
+
+
+OTHER_DATA = {
+    "a later sample": lambda x, y: (np.where(np.arange(40)[:, None] > 20, 1 - x, x), y),
+    "labels": lambda x, y: (x, np.where(np.arange(40) > 20, 1 - y, y)),
+    "a sample more": lambda x, y: (np.concatenate([x, x[-1:]]), np.concatenate([y, y[-1:]])),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_DATA.values(), ids=OTHER_DATA)
+def test_other_data_are_another_run(change: Callable[..., tuple[np.ndarray, np.ndarray]]) -> None:
+    graph, random = parse("x[N,3] -> y[N,2] { y = Gemm(x, w[3,2]) }"), np.random.default_rng(0)
+    x, y = random.random((40, 3), np.float32), random.integers(0, 2, 40)
+    marks = [
+        fingerprint(graph, Recipe(), {"data": from_arrays({"x": x, "y": y}, graph)})
+        for x, y in ((x, y), (x, y), change(x, y))
+    ]
+    assert marks[0] == marks[1] != marks[2]
