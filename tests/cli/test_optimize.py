@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -47,6 +47,7 @@ class Accuracy(BaseModel):
     before: float
     after: float
     samples: int
+    kind: Literal["accuracy", "mAP"]
 
 
 class Document(BaseModel):
