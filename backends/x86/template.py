@@ -1,4 +1,7 @@
-"""The text of a kernel: its epilogue, the sizes of one layer as macros, and the template that reads them."""
+"""The text of a kernel: its epilogue, the sizes of one layer as macros, and the template that reads them.
+
+A template undefines what it defines itself, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,13 @@ def instance(header: str, name: str, finish: str, macros: Mapping[str, object]) 
             vector passes before it is stored; empty: stored as it is
     macros  all that the template needs beside NAME and FINISH
     """
+    given = {**macros, "NAME": name, "FINISH": f"{name}_finish"}
     return "\n".join(
         [
             finish or _IDENTITY.format(name=name),
-            *(f"#define {macro} {value}" for macro, value in macros.items()),
-            f"#define NAME {name}",
-            f"#define FINISH {name}_finish",
-            f'#include "{header}"\n',
+            *(f"#define {macro} {value}" for macro, value in given.items()),
+            f'#include "{header}"',
+            *(f"#undef {macro.partition('(')[0]}" for macro in given),
+            "",
         ]
     )

@@ -19,6 +19,7 @@ from math import ceil
 
 import numpy as np
 
+from pruneir.backends.x86.template import instance
 from pruneir.backends.x86.tiling import Geometry
 
 _POINTS = {2: (1.0,), 4: (0.6875, 1.5)}
@@ -103,11 +104,8 @@ def winograd_source(name: str, geometry: Geometry, cut: Winograd, finish: str) -
         "IMAGES": g.n, "IH": g.ih, "IW": g.iw, "IC": g.ic, "OH": g.oh, "OW": g.ow, "OC": g.oc, "PT": g.pt, "PL": g.pl,
         "M": cut.m, "POINT_A": f"{a}f", "POINT_B": f"{b}f",
         "MR": cut.points, "NV": cut.vectors, "BLOCK": cut.block, "GROUP": cut.group,
-        "NAME": name, "FINISH": f"{name}_finish",
     }  # fmt: skip
-    return "\n".join(
-        [finish, *(f"#define {macro} {value}" for macro, value in macros.items()), '#include "winograd.h"\n']
-    )
+    return instance("winograd.h", name, finish, macros)
 
 
 def transformed(weights: np.ndarray, cut: Winograd) -> np.ndarray:

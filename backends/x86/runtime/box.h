@@ -33,19 +33,3 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
                     y[row * TO + i * TO_NEXT] = x[row * FROM + i * FROM_NEXT];
     }
 }
-
-#undef NAME
-#undef FINISH
-#undef X0
-#undef Y0
-#undef OUTER
-#undef COUNTS
-#undef FROMS
-#undef TOS
-#undef ROWS
-#undef FROM
-#undef TO
-#undef COLUMNS
-#undef FROM_NEXT
-#undef TO_NEXT
-#undef BAND

@@ -16,9 +16,3 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
         }
     }
 }
-
-#undef NAME
-#undef POINTS
-#undef OC
-#undef ITEMS
-#undef FINISH

@@ -63,11 +63,6 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
     }
 }
 
-#undef NAME
-#undef FINISH
-#undef POINTS
-#undef OC
-#undef MAXIMUM
 #undef ADD
 #undef BLOCK
 #undef BLOCKS

@@ -26,10 +26,3 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
         }
     }
 }
-
-#undef NAME
-#undef FINISH
-#undef POINTS
-#undef OC
-#undef ITEMS
-#undef EPSILON

@@ -60,10 +60,6 @@ INLINE void TILE(void *const *p, long row, int ow, int width, int inside, long f
 
 #include "window_walk.h"
 
-#undef MAXIMUM
-#undef PADDED
-#undef PB
-#undef PR
 #undef ADD
 #undef TAKE
 #undef COUNT

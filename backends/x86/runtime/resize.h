@@ -60,14 +60,4 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
         RESIZE(row)(p, row);
 }
 
-#undef NAME
-#undef FINISH
-#undef IH
-#undef IW
-#undef OH
-#undef OW
-#undef OC
-#undef LINEAR
-#undef ROWS
-#undef COLUMNS
 #undef RESIZE

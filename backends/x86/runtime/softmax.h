@@ -27,10 +27,3 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
         }
     }
 }
-
-#undef NAME
-#undef FINISH
-#undef POINTS
-#undef OC
-#undef ITEMS
-#undef LOGARITHM

@@ -60,11 +60,3 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
         row_store((float *)p[1] + sample, 0, 1, FINISH((vf)found, p, sample, 0, 1));
     }
 }
-
-#undef NAME
-#undef FINISH
-#undef CHANNELS
-#undef POINTS
-#undef STEP
-#undef COUNT
-#undef K

@@ -18,10 +18,3 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
                     y[c * ROWS + i] = x[i * COLUMNS + c];
     }
 }
-
-#undef BAND
-#undef NAME
-#undef SAMPLES
-#undef ROWS
-#undef COLUMNS
-#undef FINISH

@@ -36,24 +36,6 @@ void NAME(void *const *p, void *scratch, long begin, long end) {
     }
 }
 
-#undef NAME
-#undef FINISH
-#undef IH
-#undef IW
-#undef IC
-#undef OH
-#undef OW
-#undef OC
-#undef KH
-#undef KW
-#undef SH
-#undef SW
-#undef DH
-#undef DW
-#undef PT
-#undef PL
-#undef TW
-#undef CB
 #undef TILE
 #undef SPAN
 #undef STORE
