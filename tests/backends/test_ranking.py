@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +16,6 @@ from pruneir.backends.cortex_m.backend import CortexM
 from pruneir.backends.cuda.lower import lowered, target_of
 from pruneir.backends.lowering.ranking import HEADER, Ranking, header
 from pruneir.backends.x86.backend import X86
-from pruneir.backends.x86.cpu import AVX2, features
 from pruneir.deployment.compiling import Compiler
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
@@ -26,6 +24,7 @@ from pruneir.onnx_io.evaluate import evaluate
 from pruneir.sparsity.winners import winners
 from pruneir.targets import TARGETS
 from pruneir.verify.feeds import random_feeds
+from support import needs
 
 MODELS = Path(__file__).parents[2] / "models/integral"
 RANKINGS = [
@@ -41,12 +40,11 @@ NUMBERS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]]
     "infinities": lambda random, size: random.choice([np.inf, -np.inf, 0.0, 3e38, -3e38], size),
     "one": lambda random, size: np.full(size, -0.25),
 }
-x86 = pytest.mark.skipif(not {*AVX2.features} <= features(), reason="needs a processor with AVX2 and FMA")
 TARGETED = [
-    pytest.param("x86", marks=x86),
+    pytest.param("x86", marks=needs.avx2),
     *(pytest.param(f"cortex-{cpu}", marks=pytest.mark.qemu) for cpu in ("m4", "m7", "m55")),
 ]
-pytestmark = [pytest.mark.tvm, pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")]
+pytestmark = [pytest.mark.tvm, needs.cc]
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ import pytest
 
 from pruneir.artifact import Artifact
 from pruneir.backends.lowering.program import Program
-from pruneir.backends.x86.cpu import AVX2, features
 from pruneir.deployment.compiling import Compiler
 from pruneir.errors import PruneirError
 from pruneir.graph import parse
+from support import needs
 from support.firmware import WEIGHTS, dense, program
 from support.x86 import ITEMS, compiled, scaled
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+pytestmark = needs.cc
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_outputs_that_lie_elsewhere(what: Program, expected: dict[str, list[floa
     assert {name: array.tolist() for name, array in found.items()} == expected
 
 
-@pytest.mark.skipif(not {*AVX2.features} <= features(), reason="needs AVX2")
+@needs.avx2
 def test_a_profile(built: Artifact) -> None:
     found = built.profile({"x": np.zeros((3, ITEMS), np.float32)})
     assert [(layer.name, layer.kernel, layer.macs) for layer in found.layers] == [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from pruneir.deployment import race
 from pruneir.graph import parse
 from pruneir.onnx_io import save
 from pruneir.onnx_io.evaluate import evaluate
+from support import needs
 
 NET = """
 x[N,1,8,8] -> y[N,5] {
@@ -25,7 +25,7 @@ x[N,1,8,8] -> y[N,5] {
   y = Gemm(f, wy[216,5])
 }
 """
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+pytestmark = needs.cc
 
 
 @pytest.fixture(scope="module")

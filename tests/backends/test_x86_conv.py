@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pruneir.backends.x86.conv import conv_source
 from pruneir.backends.x86.packing import packed
 from pruneir.backends.x86.tiling import Geometry, tiling
+from support import needs
 from support.x86_convolutions import (
     AVX2,
     AVX512,
@@ -29,7 +30,6 @@ from support.x86_convolutions import (
     RUNTIME,
     SAME,
     Guarded,
-    avx2,
     build,
     conv,
     correlated,
@@ -73,7 +73,7 @@ def error(code: ctypes.CDLL, name: str, g: Geometry, lanes: int, front: bool, cu
     return float(np.max(np.abs(arrays[2] - wanted))) / (3e-7 * g.ic * g.kh * g.kw + 1e-5)
 
 
-@avx2
+@needs.avx2
 @pytest.mark.parametrize("front", [False, True], ids=["guard behind", "guard before"])
 @pytest.mark.parametrize("lanes", LANES[1:])
 @pytest.mark.parametrize("case", CASES)
@@ -82,7 +82,7 @@ def test_a_convolution_sums_as_numpy(case: str, lanes: int, front: bool) -> None
     assert error(compiled(lanes), name, CASES[case], lanes, front) < 1
 
 
-@avx2
+@needs.avx2
 @settings(
     max_examples=3,
     deadline=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,19 +10,20 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from pruneir.backends.x86.cpu import AVX2, features
+from pruneir.backends.x86.cpu import AVX2
 from pruneir.backends.x86.lower import lowered
 from pruneir.deployment.compiling import Compiler
 from pruneir.graph import Graph, parse
 from pruneir.onnx_io.evaluate import evaluate
 from pruneir.verify.feeds import random_feeds
+from support import needs
 from support.bundles import bundled
 from support.lowering import CASES
 
 pytestmark = [
     pytest.mark.tvm,
-    pytest.mark.skipif(not {*AVX2.features} <= features(), reason="needs a processor with AVX2 and FMA"),
-    pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
+    needs.avx2,
+    needs.cc,
 ]
 
 TOLERANCE = 1e-4

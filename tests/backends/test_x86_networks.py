@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from pruneir.backends.x86.cpu import AVX2, features
 from pruneir.deployment.compiling import Compiler
 from pruneir.graph import Graph
 from pruneir.onnx_io.evaluate import evaluate
 from pruneir.verify.feeds import random_feeds
+from support import needs
 from support.bundles import bundled
 from support.x86_networks import networks
 
 pytestmark = [
-    pytest.mark.skipif(not {*AVX2.features} <= features(), reason="needs a processor with AVX2 and FMA"),
-    pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
+    needs.avx2,
+    needs.cc,
     pytest.mark.tvm,
 ]
 

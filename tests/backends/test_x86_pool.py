@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from pruneir.backends.x86 import project
+from support import needs
 
 RUNTIME = Path(project.__file__).parent / "runtime"
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+pytestmark = needs.cc
 
 
 POOL = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -13,10 +12,11 @@ import pytest
 
 import pruneir
 from pruneir.backends.x86.backend import X86
-from pruneir.backends.x86.cpu import AVX2, GHZ, features
+from pruneir.backends.x86.cpu import GHZ
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
 from pruneir.targets import TARGETS
+from support import needs
 from support.classics import mobilenet_v2, resnet18
 from support.properties import feeds
 
@@ -128,7 +128,8 @@ def test_half_the_channels_take_much_less(network: type[Graph]) -> None:
     assert 0.6 * saved < found["before"] / found["after"] < 1.1 * saved
 
 
-@pytest.mark.skipif(shutil.which("cc") is None or not {*AVX2.features} <= features(), reason="needs cc and AVX2")
+@needs.cc
+@needs.avx2
 def test_ratios_are_near_measured_ones(tmp_path: Path) -> None:
     texts = [
         f"x[1,16,56,56] -> y {{ a = Conv(x, w[{c},16,3,3], pads=[1,1,1,1]); b = Relu(a); "

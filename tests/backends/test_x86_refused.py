@@ -21,10 +21,11 @@ from pruneir.backends.x86.cpu import AVX512, cpu, features
 from pruneir.backends.x86.toolchain import Toolchain
 from pruneir.errors import PruneirError
 from pruneir.graph import parse
+from support import needs
 from support.firmware import DENSE, dense, program
 from support.x86 import ITEMS, compiled, scaled
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+pytestmark = needs.cc
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pruneir.backends.x86.sparse_groups import Groups, groups, offsets
 from pruneir.backends.x86.sparse_rows import Rows, rows
 from pruneir.backends.x86.tiling import Geometry
-from support.x86_convolutions import AVX2, AVX512, CASES, FINISH, Guarded, avx2, build, conv, correlated, geometries
+from support import needs
+from support.x86_convolutions import AVX2, AVX512, CASES, FINISH, Guarded, build, conv, correlated, geometries
 
 GROUPED = {
     "groups of channels": Geometry(1, 7, 8, 5, 7, 8, 9, 3, 3, 1, 1, 1, 1, 1, 1, groups=3),
@@ -83,7 +84,7 @@ def error(
     return float(np.max(np.abs(arrays[2] - wanted))) / (3e-7 * g.ic * g.kh * g.kw + 1e-5)
 
 
-@avx2
+@needs.avx2
 @pytest.mark.parametrize("front", [False, True], ids=["guard behind", "guard before"])
 @pytest.mark.parametrize("lanes", [8, 16])
 @pytest.mark.parametrize("make", MAKE)
@@ -99,7 +100,7 @@ def test_a_sparse_layer_sums_as_numpy(case: str, make: str, lanes: int, front: b
     assert error(code, f"conv_{place}", g, kernel, weights_of(g, 0.1, lanes), front) < 1
 
 
-@avx2
+@needs.avx2
 @settings(
     max_examples=4,
     deadline=None,

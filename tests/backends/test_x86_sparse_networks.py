@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 import pruneir
 from pruneir.backends.x86 import convolutions
-from pruneir.backends.x86.cpu import AVX2, AVX512, X86Cpu, features
+from pruneir.backends.x86.cpu import AVX2, AVX512, X86Cpu
 from pruneir.backends.x86.lower import lowered
 from pruneir.backends.x86.predict import milliseconds
 from pruneir.deployment.against import on_threads
@@ -20,10 +19,8 @@ from pruneir.onnx_io.evaluate import evaluate
 from pruneir.sparsity import masked, weights
 from pruneir.sparsity.groups import Layout, unfit
 from pruneir.verify.feeds import random_feeds
+from support import needs
 from support.bundles import bundled
-
-needs_avx2 = pytest.mark.skipif(not {*AVX2.features} <= features(), reason="needs a processor with AVX2 and FMA")
-needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 MLP = (
     "a = Gemm(x, w1[256,120], b1[120]); r = Relu(a); c = Gemm(r, w2[90,120], b2[90], transB=1, alpha=0.5); s = Tanh(c);"
@@ -61,8 +58,8 @@ def schedules(graph: Graph) -> list[str]:
     return [call.schedule for call in lowered(graph, AVX2).calls if call.macs]
 
 
-@needs_avx2
-@needs_cc
+@needs.avx2
+@needs.cc
 @pytest.mark.tvm
 @pytest.mark.parametrize("width", [1, 8, 16])
 def test_a_sparse_network_computes_what_onnx_runtime_does(
@@ -82,8 +79,8 @@ def test_a_sparse_network_computes_what_onnx_runtime_does(
         assert np.array_equal(one[name], two[name]), name
 
 
-@needs_avx2
-@needs_cc
+@needs.avx2
+@needs.cc
 def test_samples_of_a_symbolic_batch_run_sparse(tmp_path: Path) -> None:
     graph = pruned(parse(NETWORKS["dense layers, any batch"]), 0.05, 8)
     artifact = pruneir.compile(graph, "x86-avx2", tmp_path / "x86", options={"threads": 1}).artifact

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pruneir.backends.x86.cpu import AVX512, features
+from pruneir.backends.x86.cpu import AVX512
 from pruneir.backends.x86.resizing import Axis, taps
 from pruneir.errors import PruneirError
+from support import needs
 from support.x86_tasks import Task, kernels, library, task
 
-pytestmark = pytest.mark.skipif(not {"avx2", "fma"} <= features(), reason="needs a processor with AVX2 and FMA")
+pytestmark = needs.avx2
 
 OPTIMIZE = {8: "-O3", 16: "-O1"}
 """By floats in a vector. Of 16 the compiler makes two registers for AVX2, which takes it long."""

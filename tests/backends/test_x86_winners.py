@@ -9,13 +9,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from pruneir.backends.x86.cpu import cpu, features
+from pruneir.backends.x86.cpu import cpu
 from pruneir.backends.x86.lower import setting_of, steps
 from pruneir.backends.x86.winners import Threshold
 from pruneir.graph import parse
+from support import needs
 from support.x86_tasks import library
 
-pytestmark = pytest.mark.skipif(not {"avx2", "fma"} <= features(), reason="needs a processor with AVX2 and FMA")
+pytestmark = needs.avx2
 
 SIZES = [(1, 5, 7, 1, 3), (2, 16, 49, 1, 235), (3, 40, 1, 1, 40), (1, 9, 50, 7, 20), (2, 3, 3, 10, 1), (1, 1, 1, 1, 1)]
 """Samples, channels, points, step, k."""

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pruneir.backends.x86.cpu import features
 from pruneir.backends.x86.tiling import Geometry
 from pruneir.backends.x86.winograd import Winograd, transformed, winograd, winograd_source, worthwhile
+from support import needs
 
-pytestmark = pytest.mark.skipif(not {"avx2", "fma"} <= features(), reason="needs a processor with AVX2 and FMA")
+pytestmark = needs.avx2
 
 RUNTIME = Path(__file__).parents[2] / "backends" / "x86" / "runtime"
 FLAGS = "-std=gnu11 -mavx2 -mfma -ffp-contract=fast -fno-math-errno -fno-trapping-math -Wall -Wextra -Werror -Wno-psabi".split()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from pruneir.api import compile
 from pruneir.graph import Graph
 from pruneir.onnx_io.evaluate import evaluate
 from pruneir.verify.feeds import random_feeds
+from support import needs
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
@@ -40,7 +40,7 @@ def test_on_a_microcontroller(name: str, by: str, flash: int, ram: int) -> None:
     assert row.arena <= ram
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@needs.cc
 @pytest.mark.parametrize(("name", "by"), [row[:2] for row in CUT.values()], ids=CUT)
 def test_on_x86(name: str, by: str, tmp_path: Path, samples: list[dict[str, np.ndarray]]) -> None:
     graph: Graph = cut(NETWORKS[name].graph(), by, "x86")

@@ -9,13 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 
-from pruneir.backends.x86.cpu import features
 from pruneir.backends.x86.tiling import Geometry
-
-avx2 = pytest.mark.skipif(not {"avx2", "fma"} <= features(), reason="needs a processor with AVX2 and FMA")
 
 RUNTIME = Path(__file__).parents[2] / "backends" / "x86" / "runtime"
 FLAGS = (
