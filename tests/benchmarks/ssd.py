@@ -2,8 +2,9 @@
 
     python tests/benchmarks/ssd.py [--seeds 0 1 2] [--rounds 2] [--contrasts 1] [--keep FOLDER]
 
-Runs the recipe docs/examples/ssd.toml on 5,000 training scenes, two rounds, and for contrast, down to the parameters of the
-first and with as many scenes to learn from: a single phase, and the channels with the smallest filters at once (`filter`).
+Runs the recipe docs/examples/ssd.toml on 5,000 training scenes, two rounds, and the first phase once more where that leaves
+more than a twentieth of the parameters; and for contrast, down to the parameters of the first round and with as many scenes
+to learn from: a single phase, and the channels with the smallest filters at once (`filter`).
 Every choice is by models.ssd.scenes:validation; the 300 test scenes are only scored. The base networks are those of
 models/ssd; seeds that are not there are made by its script.
 """
@@ -108,6 +109,13 @@ class Bench:
         epochs = {"induction": count * prune.induction, "epochs": count * prune.epochs}
         return self.run(self._with(replace(prune, phases=1, **budget, **epochs), tune), base)
 
+    def twenty(self, graph: Graph, params: int) -> Graph:
+        """At most as many parameters: if there are more, the first phase again, whose cut may cost 40 points."""
+        if cost(couple(graph)).params <= params:
+            return graph
+        prune, tune = self.passes
+        return self.run(self._with(replace(prune, phases=prune.phases[:1], cut_tolerance=40), tune), graph)
+
     def at_once(self, base: Graph, params: int) -> Graph:
         """The channels with the smallest filters, the same share of each group, and then as many scenes to learn from."""
         low, high = 0.0, 1.0
@@ -150,6 +158,8 @@ def seed_of(seed: int, rounds: int, contrasts: int, keep: Path | None) -> list[R
     for number in range(1, rounds + 1):
         graph, row = bench.network(f"in phases, round {number}", partial(bench.run, bench.recipe, graph))
         rows.append(row)
+    if rounds > 1:
+        rows.append(bench.network("20 times fewer", partial(bench.twenty, graph, first.params // 20))[1])
     for number in range(1, contrasts + 1):
         for name, other in (("one phase", bench.single), ("at once", bench.at_once)):
             rows.append(bench.network(f"{name}, as round {number}", partial(other, base, rows[number].params))[1])
