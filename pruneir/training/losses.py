@@ -10,6 +10,8 @@ distance from the teacher, per output with values z, teacher's t:
               guess, whatever the units; of class scores, these are matched logits (Ba and Caruana, NIPS 2014)
     each      the same of σ(z/T) and σ(t/T), where z and t are what a final Sigmoid gets
     both      the sum of the two, where an output [N, several] may hold scores of classes or values that matter as such
+    ranked    T²·KL(softmax(t/T) ‖ softmax(z/T)) over all numbers of a sample, mean over samples (top-one probabilities:
+              Cao et al., ICML 2007; over the places of a map: Shu et al., ICCV 2021), added to what else is compared
 """
 
 from __future__ import annotations
@@ -112,6 +114,16 @@ def distance(head: Head, temperature: float, match: Literal["auto", "classes", "
     return lambda values, labels, taught: first(values, labels, taught) + second(values, labels, taught)
 
 
+def ranked(head: Head, temperature: float) -> Term:
+    """The term for a teacher whose numbers compete with all others of the same sample."""
+
+    def term(values: Values, labels: Tensor | None, taught: Values | None) -> Tensor:
+        ours, theirs = (each[head.value].flatten(1) for each in (values, _taught(taught)))
+        return _softened(ours, theirs, temperature)
+
+    return term
+
+
 def entry(function: Callable[..., Any], outputs: tuple[str, ...]) -> Term:
     """The term that a user's function computes: f(outputs, labels, teacher's outputs or None), each by name."""
 
@@ -134,12 +146,16 @@ def entry(function: Callable[..., Any], outputs: tuple[str, ...]) -> Term:
 def _divergence(head: Head, temperature: float) -> Term:
     def term(values: Values, labels: Tensor | None, taught: Values | None) -> Tensor:
         ours, theirs = head.scores(values[head.value]), head.scores(_taught(taught)[head.value])
-        logs = functional.log_softmax(ours / temperature, dim=1)
-        goals = functional.log_softmax(theirs / temperature, dim=1)
-        places = logs.numel() // logs.shape[1]
-        return temperature**2 * functional.kl_div(logs, goals, reduction="sum", log_target=True) / places
+        return _softened(ours, theirs, temperature)
 
     return term
+
+
+def _softened(ours: Tensor, theirs: Tensor, temperature: float) -> Tensor:
+    """T²·KL over axis 1, the mean over all other axes."""
+    logs, goals = (functional.log_softmax(each / temperature, dim=1) for each in (ours, theirs))
+    places = logs.numel() // logs.shape[1]
+    return temperature**2 * functional.kl_div(logs, goals, reduction="sum", log_target=True) / places
 
 
 def _difference(head: Head, seen: Callable[[Tensor], Tensor] = lambda value: value) -> Term:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
@@ -10,7 +12,7 @@ from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.run import require_matches
 from pruneir.training.heads import Head, head_of
-from pruneir.training.losses import Loss, Term, cross_entropy, distance, entry, mse
+from pruneir.training.losses import Loss, Term, cross_entropy, distance, entry, mse, ranked
 from pruneir.training.multibox import multibox
 from pruneir.training.options import LOSSES, Training
 from pruneir.verify.tolerance import is_float
@@ -66,9 +68,13 @@ def _from_teacher(training: Training, heads: list[Head], share: float, teacher: 
     if not total:
         raise PruneirError("output_weights leaves no output to learn; one must be more than 0")
     counting = [head for head, weight in weights.items() if weight]
-    terms: list[tuple[float, Term]] = [
-        (share * weights[head] / total, distance(head, training.temperature, training.match)) for head in counting
-    ]
+    require_matches("ranked", training.ranked, [head.output for head in heads])
+    terms: list[tuple[float, Term]] = []
+    for head in counting:
+        compared = [distance(head, training.temperature, training.match)]
+        if any(fnmatchcase(head.output, glob) for glob in training.ranked):
+            compared.append(ranked(head, training.temperature))
+        terms += [(share * weights[head] / total, each) for each in compared]
     names = tuple(dict.fromkeys(head.value for head in counting))
     return Loss(tuple(terms), names, True, "distillation")
 

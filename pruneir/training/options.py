@@ -31,7 +31,9 @@ class Training:
     match         how a teacher is compared: classes, the divergence of softmax(scores / temperature); values, the
                   squared difference over the variance; auto is classes before a final Softmax, the sum of both for
                   other outputs [N, several], values elsewhere
-    temperature   what scores of classes are divided by when they are distilled
+    ranked        globs of outputs whose numbers compete within a sample, as a detector's scores at all places do: what
+                  is compared of them besides is the divergence of softmax(numbers / temperature) over all of a sample
+    temperature   what scores are divided by where a softmax of them is distilled
     anchors       .npy file of the anchors of `loss=multibox`, `[A, 4]`, where the graph does not hold them
     labelled      the output that labels are for, where there are several
     output_weights  weight of an output in the distance from the teacher, `NAME=0.5`; the others have 1
@@ -72,6 +74,7 @@ class Training:
     loss: str = "auto"
     distill: float = 0.0
     match: Literal["auto", "classes", "values"] = "auto"
+    ranked: tuple[str, ...] = ()
     temperature: float = 4.0
     anchors: str | None = None
     labelled: str | None = None

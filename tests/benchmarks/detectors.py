@@ -122,7 +122,10 @@ NETWORKS = {
             "filter{macs=0.67,criterion=optimal-brain,samples=128}",
             f"repair{{samples={CALIBRATION},positions=128}}",
         ),
-        {"lr": 3e-4, "output_weights": ("Identity_[23]:0=0.3",)},
+        {
+            "lr": 1e-3, "freeze_bn": False, "temperature": 2.0, "ranked": ("Identity:0", "Identity_1:0"),
+            "output_weights": ("Identity_[23]:0=0.3",),
+        },  # fmt: skip
     ),
 }
 

@@ -152,10 +152,26 @@ def test_outputs_have_weights() -> None:
         assert float(loss(ours, None, theirs).detach()) == pytest.approx(expected, rel=1e-5)
 
 
+def test_numbers_that_compete_within_a_sample() -> None:
+    """T²·KL over all numbers of a sample, besides what is compared of each."""
+    source = "x[N,2,5,5] -> y[N,3,4,4], b[N,4,4,4] { y = Conv(x, w[3,2,2,2]); b = Conv(x, v[4,2,2,2]) }"
+    graph = parse(source)
+    ours, theirs = ({"y": torch.randn(6, 3, 4, 4), "b": torch.randn(6, 4, 4, 4)} for _ in range(2))
+    z, t = ours["y"].flatten(1) / 2, theirs["y"].flatten(1) / 2
+    divergence = (t.softmax(1) * (t.log_softmax(1) - z.log_softmax(1))).sum(1).mean()
+    options = {"temperature": 2.0, "output_weights": ("y=3",)}
+    plain, ranking = (
+        float(loss_of(graph, Training(**options, ranked=globs), None, teacher=True)(ours, None, theirs))  # type: ignore[arg-type]
+        for globs in ((), ("y*",))
+    )
+    assert ranking - plain == pytest.approx(0.75 * 4 * float(divergence), rel=1e-4)
+
+
 WRONG = {
     "two outputs": (TWO, {}, INTEGERS, "any of the outputs y, z; say for which by labelled=NAME"),
     "no such output": (TWO, {"labelled": "q"}, INTEGERS, "no float output is called 'q'"),
     "no such weight": (TWO, {"output_weights": ("zz=1",)}, None, "nothing is called 'zz'"),
+    "nothing to rank": (TWO, {"ranked": ("scores",)}, None, "ranked: nothing is called 'scores'"),
     "no labels": (ENDS["scores"][0], {"loss": "mse"}, None, "loss=mse needs labels"),
     "no float": ("x[N,6] -> y[N] { y = ArgMax(x, axis=1, keepdims=0) }", {}, INTEGERS, "no output"),
     "no module": (ENDS["scores"][0], {"loss": "nowhere:f"}, INTEGERS, "no module 'nowhere'"),
