@@ -10,13 +10,14 @@ distance from the teacher, per output with values z, teacher's t:
               guess, whatever the units; of class scores, these are matched logits (Ba and Caruana, NIPS 2014)
     each      the same of σ(z/T) and σ(t/T), where z and t are what a final Sigmoid gets
     both      the sum of the two, where an output [N, several] may hold scores of classes or values that matter as such
-    ranked    T²·KL(softmax(t/T) ‖ softmax(z/T)) over all numbers of a sample, mean over samples (top-one probabilities:
-              Cao et al., ICML 2007; over the places of a map: Shu et al., ICCV 2021), added to what else is compared
+    ranked    T²·KL(softmax(t/T) ‖ softmax(z/T)) over all numbers of a sample, those of several outputs together, mean
+              over samples (top-one probabilities: Cao et al., ICML 2007; over the places of a map: Shu et al., ICCV
+              2021), added to what else is compared
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -114,11 +115,12 @@ def distance(head: Head, temperature: float, match: Literal["auto", "classes", "
     return lambda values, labels, taught: first(values, labels, taught) + second(values, labels, taught)
 
 
-def ranked(head: Head, temperature: float) -> Term:
-    """The term for a teacher whose numbers compete with all others of the same sample."""
+def ranked(heads: Sequence[Head], temperature: float) -> Term:
+    """The term for a teacher of which the numbers of a sample compete, all of these outputs together."""
 
     def term(values: Values, labels: Tensor | None, taught: Values | None) -> Tensor:
-        ours, theirs = (each[head.value].flatten(1) for each in (values, _taught(taught)))
+        both = (values, _taught(taught))
+        ours, theirs = (torch.cat([each[head.value].flatten(1) for head in heads], dim=1) for each in both)
         return _softened(ours, theirs, temperature)
 
     return term

@@ -69,12 +69,13 @@ def _from_teacher(training: Training, heads: list[Head], share: float, teacher: 
         raise PruneirError("output_weights leaves no output to learn; one must be more than 0")
     counting = [head for head, weight in weights.items() if weight]
     require_matches("ranked", training.ranked, [head.output for head in heads])
-    terms: list[tuple[float, Term]] = []
-    for head in counting:
-        compared = [distance(head, training.temperature, training.match)]
-        if any(fnmatchcase(head.output, glob) for glob in training.ranked):
-            compared.append(ranked(head, training.temperature))
-        terms += [(share * weights[head] / total, each) for each in compared]
+    terms: list[tuple[float, Term]] = [
+        (share * weights[head] / total, distance(head, training.temperature, training.match)) for head in counting
+    ]
+    competing = [head for head in counting if any(fnmatchcase(head.output, glob) for glob in training.ranked)]
+    if competing:
+        weight = sum(weights[head] for head in competing) / total
+        terms.append((share * weight, ranked(competing, training.temperature)))
     names = tuple(dict.fromkeys(head.value for head in counting))
     return Loss(tuple(terms), names, True, "distillation")
 

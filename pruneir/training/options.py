@@ -31,8 +31,8 @@ class Training:
     match         how a teacher is compared: classes, the divergence of softmax(scores / temperature); values, the
                   squared difference over the variance; auto is classes before a final Softmax, the sum of both for
                   other outputs [N, several], values elsewhere
-    ranked        globs of outputs whose numbers compete within a sample, as a detector's scores at all places do: what
-                  is compared of them besides is the divergence of softmax(numbers / temperature) over all of a sample
+    ranked        globs of outputs whose numbers compete within a sample, as a detector's scores do over places and
+                  scales: the divergence of softmax(numbers / temperature) over all of them is compared besides
     temperature   what scores are divided by where a softmax of them is distilled
     anchors       .npy file of the anchors of `loss=multibox`, `[A, 4]`, where the graph does not hold them
     labelled      the output that labels are for, where there are several

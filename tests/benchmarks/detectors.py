@@ -109,7 +109,7 @@ NETWORKS = {
             "filter{macs=0.67,criterion=optimal-brain,scope=global,samples=128}",
             f"repair{{samples={CALIBRATION},positions=128}}",
         ),
-        {"lr": 3e-5, "freeze": ("542", "544"), "output_weights": ("539=0.5", "540=0.1")},
+        {"lr": 1e-4, "freeze": ("542", "544"), "output_weights": ("539=0.5", "540=0.1")},
     ),
     "blazeface": Network(
         "blazeface_front_128.onnx",
