@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pruneir.errors import PruneirError
+from pruneir.storage import Storage
 
 Array = np.ndarray[Any, Any]
 Unit = Literal["instructions", "ms"]
@@ -97,6 +98,7 @@ class Manifest:
     sizes     memory that it needs
     versions  what made it, by name
     details   what the backend itself wants to find again, as JSON
+    weights   how those of layers with zeros are stored, where leaving these out was considered
     """
 
     backend: str
@@ -106,10 +108,11 @@ class Manifest:
     sizes: Footprint = Footprint()
     versions: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    weights: tuple[Storage, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The content of `manifest.json`."""
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": SCHEMA, **asdict(self), "weights": [each.document() for each in self.weights]}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Manifest:
@@ -125,6 +128,7 @@ class Manifest:
             Footprint(None if flash is None else Flash(**flash), None if ram is None else Ram(**ram)),
             dict(found["versions"]),
             dict(found["details"]),
+            tuple(map(Storage.from_document, found.get("weights", ()))),
         )
 
     def write(self, folder: Path) -> None:

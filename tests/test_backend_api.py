@@ -24,6 +24,7 @@ from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
 from pruneir.onnx_io import save
 from pruneir.onnx_io.evaluate import evaluate
+from pruneir.storage import Format, Storage
 from support.toy import TEXT, Toy, entries
 
 NET = """
@@ -97,16 +98,26 @@ MANIFEST = Manifest(
     Footprint(Flash(1, 2, 3), Ram(4, 5, None, 6)),
     {"toy": "1"},
     {"deep": [1, {"a": None}]},
+    (Storage("c", 100, 10, "cycles", (Format(0, 0, 400, 90), Format(1, 1, 60, 95), Format(8, 1, 52, 31)), 2),),
 )
 
 
-@pytest.mark.parametrize("manifest", [MANIFEST, replace(MANIFEST, sizes=Footprint())], ids=["sizes", "no sizes"])
+@pytest.mark.parametrize(
+    "manifest", [MANIFEST, replace(MANIFEST, sizes=Footprint(), weights=())], ids=["all", "little"]
+)
 def test_manifest_comes_back(manifest: Manifest, tmp_path: Path) -> None:
     manifest.write(tmp_path)
     first = (tmp_path / "manifest.json").read_bytes()
     assert read_manifest(tmp_path) == manifest
     read_manifest(tmp_path).write(tmp_path)
     assert (tmp_path / "manifest.json").read_bytes() == first
+
+
+def test_a_manifest_of_before_weights_were_told_of(tmp_path: Path) -> None:
+    found = MANIFEST.to_json()
+    del found["weights"]
+    (tmp_path / "manifest.json").write_text(json.dumps(found))
+    assert read_manifest(tmp_path) == replace(MANIFEST, weights=())
 
 
 def test_totals() -> None:
@@ -132,6 +143,9 @@ def _changed(**given: object) -> str:
         _changed(inputs=[{"name": "x"}]),
         _changed(inputs=[{"name": "x", "dtype": "float33", "shape": [1]}]),
         _changed(versions=3),
+        _changed(weights=[{"layer": "c"}]),
+        _changed(weights=[{**MANIFEST.weights[0].document(), "format": "BSR 2×2"}]),
+        _changed(weights=[{**MANIFEST.weights[0].document(), "unit": "ms"}]),
     ],
 )
 def test_broken_manifests(text: str, tmp_path: Path) -> None:

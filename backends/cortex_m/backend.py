@@ -65,6 +65,7 @@ class CortexM(Backend):
             Footprint(sections.flash, ram),
             {"pruneir": version("pruneir"), "tvm": version("apache-tvm"), "gcc": toolchain.version()},
             {**details, "harness": sections.harness},
+            program.storages(),
         ).write(folder)
         return self.open(folder)
 

@@ -5,26 +5,31 @@ Graph ──importing──▶ Relax ──schedule, sliding, nests, bare──�
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from math import prod
 from typing import Any
 
 import tvm
 from tvm import relax, tirx
 
-from pruneir.backends.cortex_m import choose, sparse
+from pruneir.backends.cortex_m import choose, columns, sparse
 from pruneir.backends.cortex_m.apart import apart
-from pruneir.backends.cortex_m.assembly import fpv4, mve, sparse_fpv4, sparse_mve
-from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
-from pruneir.backends.cortex_m.assembly.vectors import LANES
+from pruneir.backends.cortex_m.assembly import skip
+from pruneir.backends.cortex_m.assembly.nest import TooLarge
+from pruneir.backends.cortex_m.columns import Cost, Way
 from pruneir.backends.cortex_m.cpus import Cpu
 from pruneir.backends.cortex_m.epilogue import Numbers
+from pruneir.backends.cortex_m.microkernels import MicroKernels
 from pruneir.backends.cortex_m.nests import Found, Nests
 from pruneir.backends.cortex_m.packing import Packing
+from pruneir.backends.cortex_m.rates import Rates
 from pruneir.backends.cortex_m.schedule import Reduction, Tile, reduction_of, tiled
+from pruneir.backends.cortex_m.skipping import layer_of, marked, skipping
 from pruneir.backends.cortex_m.sliding import once, slid
 from pruneir.backends.cortex_m.sparse import StreamPacking
+from pruneir.backends.cortex_m.storages import compared
 from pruneir.backends.lowering import bare
 from pruneir.backends.lowering.default import inlined
 from pruneir.backends.lowering.importing import fused
@@ -34,13 +39,16 @@ from pruneir.backends.lowering.visit import stores
 from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering, content, in_place, is_constant
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
+from pruneir.storage import Storage
 
 
 def lowered(graph: Graph, cpu: Cpu) -> Program:
     """The program of a graph with fixed shapes. PruneirError, one line, for what cannot be compiled."""
     target = tvm.target.Target({"kind": "c", "mcpu": cpu.name})
     target = target.with_host(target)
-    program: Program = _Lowering(graph, target, apart(fused(graph, target)), cpu=cpu).program()
+    rates = Rates(graph)
+    module = apart(fused(graph, target), lambda each: sparse.has_zeros(each) or rates.of(each) < 1)
+    program: Program = _Lowering(graph, target, module, cpu=cpu, rates=rates, kernels=MicroKernels(cpu)).program()
     return ordered(program)
 
 
@@ -51,37 +59,23 @@ class _Made:
     tile     of its reduction, where that is computed by tiles, and how its weights are packed
     inplace  parameters that the output may be written in place of, because they are padded before
     schedule  what a table says of it; empty for its tile, or that it has none
+    storages  of the weights of each call, where leaving out their zeros was considered
     """
 
     flat: tirx.PrimFunc
     body: tirx.PrimFunc
     tile: Tile | None = None
-    packing: Packing | StreamPacking | None = None
+    packing: Packing | StreamPacking | Way | None = None
     inplace: tuple[int, ...] = ()
     schedule: str = ""
+    storages: tuple[Storage, ...] = ()
 
 
 @dataclass(slots=True)
 class _Lowering(Lowering):
     cpu: Cpu = field(kw_only=True)
-    kernels: dict[Nest, str] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
-
-    @property
-    def write(self) -> choose.Write:
-        """What writes micro-kernels for this processor."""
-        dense = mve.write if self.cpu.mve else partial(fpv4.write, extremes=self.cpu.extremes)
-        streamed = sparse_mve.write if self.cpu.mve else partial(sparse_fpv4.write, extremes=self.cpu.extremes)
-
-        def written(name: str, nest: Nest) -> Written:
-            return dense(name, nest) if nest.stream is None else streamed(name, nest)
-
-        return written
-
-    @property
-    def lanes(self) -> tuple[int, ...]:
-        """How many filters a vector may hold."""
-        return (1, LANES) if self.cpu.mve else (1,)
+    rates: Rates = field(kw_only=True)
+    kernels: MicroKernels = field(kw_only=True)
 
     def function(self, name: str, function: tirx.PrimFunc, constants: list[int], exact: bool) -> Lowered:
         unknown = sorted({str(buffer.dtype) for buffer in function.params} - C_TYPES.keys())
@@ -100,6 +94,7 @@ class _Lowering(Lowering):
             packing=made.packing,
             weights=reduction.weights if made.packing is not None and reduction is not None else -1,
             macs=reduction.macs if reduction is not None else 0,
+            storages=made.storages,
             schedule=made.schedule or (f"tile {made.tile}" if made.tile is not None else "default"),
         )
         alike = in_place(made.flat, constants) if len(made.flat.params) > 1 else ()
@@ -114,7 +109,7 @@ class _Lowering(Lowering):
         flat = bare.lowered(inlined(function), self.target)
         if not self.cpu.fpu:
             return _Made(flat, flat)
-        return _Made(flat, _with(flat, Nests(self._kernel, numbers, write=self.write).body(flat)))
+        return _Made(flat, _with(flat, Nests(self.kernels.nest, numbers, write=self.kernels.write).body(flat)))
 
     def _tiled(
         self, name: str, function: tirx.PrimFunc, reduction: Reduction, exact: bool, numbers: Numbers
@@ -123,11 +118,18 @@ class _Lowering(Lowering):
         try:
             filters, points = reduction.count
             probe = self._probed(function, reduction, numbers, Tile(_least_factor(filters), _least_factor(points)))
-            tile = choose.best(probe.nest, filters, points, self.write, exact=exact)
+            tile = choose.best(probe.nest, filters, points, self.kernels.write, exact=exact)
             if tile is None:
                 return None
-            found = self._sparse(name, function, reduction, tile, numbers)
-            return found or self._nested(function, reduction, Nests(self._kernel, numbers, tile, self.write))
+            found, storages = self._sparse(name, function, reduction, tile, numbers)
+            if found is not None:
+                return replace(found, storages=storages)
+            costs = [choose.cost(probe.nest, tile, filters, points, self.kernels.write)] * len(self._arguments(name))
+            made = self._skipping(name, function, reduction, costs, probe.packing, numbers)
+            if made is not None:
+                return made
+            nests = Nests(self.kernels.nest, numbers, tile, self.kernels.write)
+            return replace(self._nested(function, reduction, nests), storages=storages)
         except (ValueError, TooLarge, RuntimeError):  # TVM's schedules refuse by RuntimeError
             return None
 
@@ -140,29 +142,70 @@ class _Lowering(Lowering):
 
     def _sparse(
         self, name: str, function: tirx.PrimFunc, reduction: Reduction, dense: Tile, numbers: Numbers
-    ) -> _Made | None:
-        """The function without the zeros of its weights; None unless that takes fewer instructions."""
+    ) -> tuple[_Made | None, tuple[Storage, ...]]:
+        """The function without the zeros of its weights, or None, and what each format of these takes."""
+        storages: tuple[Storage, ...] = ()
         if reduction.weights is None:
-            return None
+            return None, storages
         weights = [content(call[reduction.weights]) for call in self._arguments(name)]
         if not any(sparse.has_zeros(each) for each in weights):
-            return None
+            return None, storages
         filters, points = reduction.count
         with suppress(ValueError, TooLarge, RuntimeError):
+            packing = self._probed(function, reduction, numbers, dense).packing
+            assert isinstance(packing, Packing)
             for at_once in dict.fromkeys((_least_factor(points), 1)):
                 probe = self._probed(function, reduction, numbers, Tile(_least_factor(filters), at_once))
-                choice = sparse.best(
-                    probe.nest,
-                    sparse.terms(probe.nest, probe.packing, filters),
-                    points,
-                    weights,
-                    self.write,
-                    self.lanes,
-                )
-                most = choose.cost(probe.nest, dense, filters, points, self.write)
-                if choice is not None and most is not None and choice.pays(most):
-                    nests = Nests(self._kernel, numbers, choice.tile, self.write, choice.stream)
-                    return replace(self._nested(function, reduction, nests), schedule=choice.described(weights))
+                terms = sparse.terms(probe.nest, probe.packing, filters)
+                found = sparse.ways(probe.nest, terms, points, weights, self.kernels.write, self.kernels.lanes)
+                most = choose.cost(probe.nest, dense, filters, points, self.kernels.write)
+                if most is None or not found:
+                    continue
+                choice, made = sparse.best(found, most), None
+                if choice is not None:
+                    stream = StreamPacking(terms, choice.stream)
+                    skips = self._skipping(name, function, reduction, choice.costs, stream, numbers)
+                    if skips is not None:
+                        return skips, ()
+                    nests = Nests(self.kernels.nest, numbers, choice.tile, self.kernels.write, choice.stream)
+                    made = replace(self._nested(function, reduction, nests), schedule=choice.described(weights))
+                rows = reduction.macs // (filters * points * terms.distances.size)
+                stored = compared(found, choice, terms, weights, (packing, most), rows)
+                if made is not None:
+                    return made, stored
+                storages = storages or stored
+        return None, storages
+
+    def _skipping(
+        self,
+        name: str,
+        function: tirx.PrimFunc,
+        reduction: Reduction,
+        costs: Sequence[int],
+        packing: Packing | StreamPacking | None,
+        numbers: Numbers,
+    ) -> _Made | None:
+        """The function with inputs skipped that are zero; None unless that takes fewer instructions.
+
+        costs, packing  instructions of all tiles of a row, for the weights of each call, and how these are packed
+        """
+        if reduction.weights is None or packing is None:
+            return None
+        weights = [content(call[reduction.weights]) for call in self._arguments(name)]
+        rates = [self.rates.of(each) for each in weights]
+        if max(rates) == 1:
+            return None
+        rows = prod(reduction.loops) // prod(reduction.count)
+        others = [Cost(rows * n, packing.pack(each).nbytes) for n, each in zip(costs, weights, strict=True)]
+        with suppress(ValueError, RuntimeError):
+            layer = layer_of(function, reduction)
+            best = columns.best(layer, weights, rates, others, skip.write, self.kernels.lanes) if layer else None
+            if best is not None:
+                flat = marked(function, reduction, best.way, self.target)
+                body = skipping(flat, reduction, best.way, self.kernels.scatter(best.way.scatter))
+                body = Nests(self.kernels.nest, numbers, write=self.kernels.write).body(_with(flat, body))
+                schedule = best.described(max(rates), weights)
+                return _Made(flat, _with(flat, body), packing=best.way, schedule=schedule)
         return None
 
     def _nested(self, function: tirx.PrimFunc, reduction: Reduction, nests: Nests) -> _Made:
@@ -196,15 +239,6 @@ class _Lowering(Lowering):
             if isinstance(call, relax.Call) and call.op.name == "relax.call_tir" and call.args[0].name_hint == name
         ]
 
-    def _kernel(self, nest: Nest) -> str:
-        """The micro-kernel of a nest, written once."""
-        nest = nest.merged()
-        if nest not in self.kernels:
-            name = f"tile_{len(self.kernels)}"
-            self.texts.append(self.write(name, nest).text)
-            self.kernels[nest] = name
-        return self.kernels[nest]
-
     def sources(self) -> dict[str, str]:
         """Kernels in C, micro-kernels in assembly."""
         text = self.text()
@@ -212,8 +246,9 @@ class _Lowering(Lowering):
             text = bare.with_extremes(text)
         head = "#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n"
         found = {"kernels.c": head + text}
-        if self.texts:
-            found["tiles.S"] = "\n".join(["    .syntax unified", "    .thumb", "    .text", "", *self.texts])
+        tiles = self.kernels.source()
+        if tiles:
+            found["tiles.S"] = tiles
         return found
 
 

@@ -83,7 +83,7 @@ def reduction_of(function: tirx.PrimFunc, constants: Collection[int]) -> Reducti
     block = schedule.get(blocks[sums[0]])
     spatial = [iv for iv in block.iter_vars if int(iv.iter_type) != REDUCE]
     reduced = [iv for iv in block.iter_vars if int(iv.iter_type) == REDUCE]
-    loads = _summed(block)
+    loads = terms_of(block)
     if loads is None:
         return None
     names = {buffer.name: place for place, buffer in enumerate(function.params)}
@@ -114,23 +114,17 @@ def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.Pri
 
     ValueError where a term is no longer read, or multiplied, as it is: a norm sums squares.
     """
-    schedule, blocks = opened(function)
+    schedule, blocks = separated(function, reduction)
     block, before, behind = blocks[reduction.index], blocks[: reduction.index], blocks[reduction.index + 1 :]
-    if not behind or _lengths(schedule, behind[0]) != reduction.loops:
-        schedule.cache_write(block, 0, "global")
-        blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
-        block, behind = blocks[reduction.index], blocks[reduction.index + 1 :]
     for each in before:
         if not reduction.padded:
             schedule.compute_inline(each)
-    if len(_summed(schedule.get(block)) or ()) != (1 if reduction.weights is None else 2):
+    if len(terms_of(schedule.get(block)) or ()) != (1 if reduction.weights is None else 2):
         raise ValueError("what is summed is computed on the way")
     if reduction.filters is not None and reduction.points is not None and reduction.filters > reduction.points:
         order = [i for i in range(len(reduction.loops)) if i != reduction.points] + [reduction.points]
         schedule.transform_layout(block, ("write", 0), lambda *index: [index[i] for i in order])
-    out, rest = _epilogue(schedule, reduction, behind)
-    for each in rest[:-1]:
-        schedule.compute_inline(each)
+    out = epilogue_of(schedule, reduction, behind)
     outer: list[tuple[int, Any]] = []
     inner: list[Any] = []
     for place, loop in enumerate(schedule.get_loops(out)):
@@ -162,11 +156,21 @@ def tiled(function: tirx.PrimFunc, reduction: Reduction, tile: Tile) -> tirx.Pri
     return schedule.mod["main"].without_attr("global_symbol")
 
 
-def _epilogue(schedule: Any, reduction: Reduction, behind: list[Any]) -> tuple[Any, list[Any]]:
-    """The block that the reduction is computed for, tile by tile, and the blocks that follow it for themselves.
+def separated(function: tirx.PrimFunc, reduction: Reduction) -> tuple[Any, list[Any]]:
+    """A schedule of a function, and its blocks, the reduction with one behind it that reads its sums."""
+    schedule, blocks = opened(function)
+    behind = blocks[reduction.index + 1 :]
+    if not behind or _lengths(schedule, behind[0]) != reduction.loops:
+        schedule.cache_write(blocks[reduction.index], 0, "global")
+        blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    return schedule, blocks
 
-    What is computed for each sum is inlined into one; where a block repeats sums, as a gate does over an image, the
-    epilogue ends in front of it.
+
+def epilogue_of(schedule: Any, reduction: Reduction, behind: list[Any]) -> Any:
+    """The block that the reduction is computed for.
+
+    What is computed for each sum is inlined into it; where a block repeats sums, as a gate does over an image, the
+    epilogue ends in front of it, and what follows is inlined into the last.
     """
     alike = 0
     for each in behind:
@@ -174,9 +178,9 @@ def _epilogue(schedule: Any, reduction: Reduction, behind: list[Any]) -> tuple[A
             break
         alike += 1
     *inlined, out = behind[:alike]
-    for each in inlined:
+    for each in (*inlined, *behind[alike:-1]):
         schedule.compute_inline(each)
-    return out, behind[alike:]
+    return out
 
 
 def _filled(schedule: Any, block: Any, loop: Any) -> None:
@@ -217,7 +221,7 @@ def _lengths(schedule: Any, block: Any) -> tuple[int, ...]:
     return tuple(int(schedule.get(loop).extent) for loop in schedule.get_loops(block))
 
 
-def _summed(block: Any) -> list[Any] | None:
+def terms_of(block: Any) -> list[Any] | None:
     """The loads of  sum ← sum + a · b  or  sum ← sum + a;  None for another body."""
     value: Any = getattr(block.body, "value", None)
     if type(value).__name__ != "Add":

@@ -107,11 +107,18 @@ class StreamPacking:
 
 @dataclass(frozen=True)
 class Choice:
-    """A way without zeros: its tile, how the weights lie, and the instructions of all tiles for each of the weights."""
+    """A way without zeros.
+
+    tile    its tile
+    stream  how the weights lie
+    costs   instructions of all tiles for each of the weights
+    fits    whether it takes fewer bytes than the weights with their zeros
+    """
 
     tile: Tile
     stream: Stream
     costs: tuple[int, ...]
+    fits: bool
 
     def pays(self, dense: int) -> bool:
         """Whether it is better than `dense` instructions, by more than both counts may be wrong."""
@@ -135,15 +142,17 @@ def terms(nest: Nest, packing: Packing | StreamPacking | None, filters: int) -> 
     return Terms(tuple((n, at_w, at_x) for (n, at_w), (_, at_x) in loops), (filters, packing.filter_stride))
 
 
-def best(
+def ways(
     nest: Nest,
     terms: Terms,
     points: int,
     weights: Sequence[np.ndarray],
     write: choose.Write,
     lanes: Sequence[int] = (1,),
-) -> Choice | None:
-    """The way with the fewest instructions for some weights of the same shape; None where there is none.
+) -> list[Choice]:
+    """Of plain CSR, of groups and of blocks the way with the fewest instructions for some weights of the same shape.
+
+    Only plain CSR is there even if it takes no fewer bytes than the weights with their zeros.
 
     nest    a tile, as it is where all weights are there; of one point where tiles may have no more
     points  how many there are in a row
@@ -155,16 +164,30 @@ def best(
         or not terms.plain
         or any(not np.isfinite(each).all() for each in weights)
     ):
-        return None
+        return []
     matrices = [terms.matrix(each) for each in weights]
     found = [
-        Choice(Tile(terms.filters[0], p), stream, costs)
+        Choice(Tile(terms.filters[0], p), stream, costs, fits)
         for stream, turns in _streams(matrices, terms, lanes)
-        if smaller(stream, turns, terms)
+        if (fits := smaller(stream, turns, terms)) or stream.width == stream.block == 1
         for p in range(1, min(points if nest.points > 1 else 1, choose.MOST // stream.width) + 1)
         if points % p == 0 and (costs := _costs(nest, Tile(terms.filters[0], p), stream, points // p, turns, write))
     ]
-    return min(found, key=lambda each: sum(each.costs), default=None)
+    least: dict[tuple[bool, bool], Choice] = {}
+    for each in sorted(found, key=lambda each: (not each.fits, sum(each.costs))):
+        least.setdefault(_kind(each.stream), each)
+    return [least[kind] for kind in sorted(least)]
+
+
+def best(found: Sequence[Choice], dense: int) -> Choice | None:
+    """The way with the fewest instructions, if that is better than dense tiles of so many."""
+    choice = min((each for each in found if each.fits), key=lambda each: sum(each.costs), default=None)
+    return choice if choice is not None and choice.pays(dense) else None
+
+
+def _kind(stream: Stream) -> tuple[bool, bool]:
+    """What formats are told apart by: whether they have blocks, and if not, whether they have groups."""
+    return stream.block > 1, stream.block == 1 and stream.width > 1
 
 
 def smaller(stream: Stream, turns: Sequence[np.ndarray], terms: Terms) -> bool:

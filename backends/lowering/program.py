@@ -9,11 +9,13 @@ write and read it. A reshape is no call but an alias: two names of one memory.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 import numpy as np
+
+from pruneir.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Call:
     schedule    how it is computed: the register tile, or `default`
     items       of work that threads share, for a kernel that is divided
     scratch     bytes of private memory that each thread needs meanwhile
+    storage     of its weights, where leaving out their zeros was considered
     """
 
     kernel: str
@@ -82,6 +85,7 @@ class Call:
     schedule: str = "default"
     items: int = 1
     scratch: int = 0
+    storage: Storage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +111,9 @@ class Program:
         while name in self.aliases:
             name = self.aliases[name]
         return name
+
+    def storages(self) -> tuple[Storage, ...]:
+        """How the weights of layers with zeros are stored."""
+        return tuple(
+            replace(call.storage, layer=call.layer or call.kernel) for call in self.calls if call.storage is not None
+        )

@@ -26,6 +26,7 @@ from pruneir.backends.lowering.visit import reads, stores
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.shapes import infer
+from pruneir.storage import Storage
 
 C_TYPES = {
     "float32": "float",
@@ -55,6 +56,7 @@ class Lowered:
     inplace     parameters that the output may be written in place of
     packing     how its weights are laid out, and which parameter they are
     schedule    its tile, or `default`
+    storages    of the weights of each call in turn, where leaving out their zeros was considered
     """
 
     function: tirx.PrimFunc
@@ -65,6 +67,7 @@ class Lowered:
     weights: int = -1
     macs: int = 0
     schedule: str = "default"
+    storages: tuple[Storage, ...] = ()
 
     @property
     def loose(self) -> set[int]:
@@ -212,6 +215,7 @@ class Lowering(ABC):
         spaces = self._spaces(function.workspaces)
         name = str(function.function.attrs["global_symbol"])
         constants = {constant.name for constant in self.constants.values()}
+        before = sum(call.kernel == name for call in self.calls)
         self.calls.append(
             Call(
                 kernel=name,
@@ -223,6 +227,7 @@ class Lowering(ABC):
                 layer=self._layer(arguments) or shown(name),
                 macs=function.macs,
                 schedule=function.schedule,
+                storage=function.storages[before] if function.storages else None,
             )
         )
 

@@ -105,6 +105,7 @@ class X86(Backend):
                 "arena": {"size": arena.size, "lower_bound": arena.lower_bound},
                 "files": {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file()},
             },
+            program.storages(),
         ).write(folder)
         return self.open(folder)
 

@@ -84,7 +84,8 @@ def _remainders(outputs: int, kernel: int, stride: int, pad: int) -> Iterator[_R
 def by_taps(geometry: Geometry, weights: np.ndarray, lanes: int) -> tuple[Phase, str]:
     """A dense convolution, its zeros left out where that is faster, and what a table says of it."""
     kernel = dense(geometry, lanes)
-    without = sparse(geometry, weights, lanes, kernel)
+    compared = sparse(geometry, weights, lanes, kernel)
+    without, storage = (compared.kernel, compared.storage) if compared is not None else (None, None)
     if without is not None:
-        return Phase(without, without.packed, geometry.macs), str(without)
-    return Phase(kernel, lambda: kernel.packed(weights), geometry.macs), str(kernel)
+        return Phase(without, without.packed, geometry.macs, storage), str(without)
+    return Phase(kernel, lambda: kernel.packed(weights), geometry.macs, storage), str(kernel)

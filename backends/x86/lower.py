@@ -34,6 +34,7 @@ from pruneir.backends.x86.work import Phase, Setting, Work
 from pruneir.deployment.prepare import known_shapes
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes
+from pruneir.storage import Storage
 
 _FLOAT = np.dtype(np.float32)
 
@@ -205,7 +206,7 @@ class _Writing:
             ]
             arguments = [*first, out, *operands]
             schedule = made.schedule if made is not None else "elementwise"
-            self._call(phase.kernel, arguments, step.main.label, schedule, text, phase.macs, len(first))
+            self._call(phase.kernel, arguments, step.main.label, schedule, text, phase.macs, len(first), phase.storage)
 
     def _main(self, step: Step) -> str:
         """The value that elementwise operators on their own begin with: the first as large as what they make."""
@@ -278,6 +279,7 @@ class _Writing:
         finish: str = "",
         macs: int = 0,
         written: int = 1,
+        storage: Storage | None = None,
     ) -> None:
         """A call of a kernel of ours, if it has work; `written` is the place of what it writes among its arguments."""
         if not template.items:
@@ -298,6 +300,7 @@ class _Writing:
                 schedule=schedule,
                 items=template.items,
                 scratch=template.scratch,
+                storage=storage,
             )
         )
 

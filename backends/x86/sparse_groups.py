@@ -21,6 +21,7 @@ from pruneir.backends.x86.sparse_packing import Packed, packed
 from pruneir.backends.x86.tiling import Geometry, Part, Rectangle, Tiling, cuts, divided, reached, ways_of
 from pruneir.backends.x86.window import behind
 from pruneir.sparsity.formats import Panels, panels
+from pruneir.storage import named
 
 _SUMS = {4: 24, 8: 12, 16: 24}
 """Registers for the sums of a tile, by the floats of a vector."""
@@ -79,7 +80,7 @@ class Groups:
         return self._packed.block()
 
     def __str__(self) -> str:
-        return f"CSR in {self.stored[0].width}s, {self.density:.1%}, tile {self.tiling}"
+        return f"{named(self.stored[0].width)}, {self.density:.1%}, tile {self.tiling}"
 
     @property
     def _is_padded(self) -> bool:

@@ -16,6 +16,7 @@ from pruneir.backends.x86.cpu import X86Cpu
 from pruneir.backends.x86.expressions import Place
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes
+from pruneir.storage import Storage
 
 MEMORY = 11
 """Bytes of weights that come in a cycle besides what is computed meanwhile. Measured on Zen 3."""
@@ -53,11 +54,13 @@ class Phase:
     """A kernel, and its weights.
 
     weights  packed as it reads them, when they are asked for; None for a kernel without
+    storage  of the weights, where leaving out their zeros was considered
     """
 
     kernel: Computing
     weights: Callable[[], np.ndarray] | None = None
     macs: int = 0
+    storage: Storage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,4 +110,4 @@ def _show(made: Compiled, found: Bench | None, *, table: bool, verbose: bool) ->
     for miss in made.missed:
         out.print(f"missed: {miss}", style="bold red", soft_wrap=True)
     if table:
-        out.print(report(made))
+        out.print(report(made, verbose=verbose, width=out.width))

@@ -20,6 +20,7 @@ from pruneir.deployment.race import Contest
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.prepare import Sizes, opened
+from pruneir.storage import Storage
 
 SCHEMA = 1
 NOTE = "instructions executed in an emulator, not time"
@@ -34,6 +35,7 @@ class Measured:
     parity  None where there is no network to compare with
     warnings  what one should know of the inputs
     contest  None where its time was not held against ONNX Runtime's
+    weights  how those of layers with zeros are stored
     """
 
     source: str
@@ -42,6 +44,7 @@ class Measured:
     parity: Parity | None
     warnings: tuple[str, ...] = ()
     contest: Contest | None = None
+    weights: tuple[Storage, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -73,6 +76,7 @@ class Measured:
             "max_relative_error": relative,
             "parity": found.document() if found else None,
             "layers": [_layer(layer, profile) for layer in profile.layers],
+            "weights": [each.document() for each in self.weights],
             "warnings": list(self.warnings),
             **_times(profile),
             **(self.contest.document() if self.contest else {}),
@@ -187,7 +191,8 @@ def measured(
     profile = artifact.profile(artifact.fitted(feeds[0]))
     progress("compare", 0.5)
     found = parity(artifact, graph, feeds, inputs.source) if compare and graph is not None else None
-    return Measured(source, artifact.manifest.target, profile, found, inputs.warnings(shaped))
+    manifest = artifact.manifest
+    return Measured(source, manifest.target, profile, found, inputs.warnings(shaped), weights=manifest.weights)
 
 
 def bench(

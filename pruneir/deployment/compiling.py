@@ -62,6 +62,7 @@ class Compiled:
             **sizes_document(self.sizes),
             "predicted": sizes_document(self.predicted),
             "budget": asdict(self.budget),
+            "weights": [each.document() for each in manifest.weights],
             "missed": [{**asdict(miss), "message": str(miss)} for miss in self.missed],
         }
 

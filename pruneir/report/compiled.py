@@ -1,18 +1,26 @@
-"""What `compile` wrote, in a few lines."""
+"""What `compile` wrote: how weights with zeros are stored, then the sizes in a few lines."""
 
 from __future__ import annotations
 
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from pruneir.deployment.compiling import Compiled
 from pruneir.report.numbers import kib
+from pruneir.report.storage import storage_table
 
 
-def report(made: Compiled) -> Group:
-    """The sizes, against what was predicted and what there is, and the folder."""
+def report(made: Compiled, *, verbose: bool = False, width: int = 80) -> Group:
+    """The weights with zeros, if it was not run; the sizes, against what was predicted and what there is; the folder.
+
+    verbose  also what formats of weights are estimated to cost
+    width    columns that there are
+    """
     manifest = made.artifact.manifest
-    lines = []
+    lines: list[RenderableType] = []
+    if manifest.weights and made.measured is None:
+        lines.append(Padding(storage_table(manifest.weights, verbose=verbose, width=width), (0, 0, 1, 0)))
     for name in ("flash", "ram"):
         memory, predicted = getattr(made.sizes, name), getattr(made.predicted, name)
         allowed = getattr(made.budget, name)

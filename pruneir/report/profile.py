@@ -1,4 +1,4 @@
-"""What a network takes on a machine, as tables: layer by layer, then the sums; one network, or two side by side."""
+"""What a network takes on a machine, as tables: layer by layer, the sums, weights; one network, or two side by side."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pruneir.deployment.parity import TOLERANCE
 from pruneir.deployment.race import Contest, Times
 from pruneir.report import numbers
 from pruneir.report.columns import aligned, cropped, plain
+from pruneir.report.storage import storage_table
 from pruneir.report.sums import per_name, sums, taken
 
 _WHOLE = 40
@@ -27,7 +28,7 @@ _NAME = 16
 def table(found: Bench, *, verbose: bool = False, width: int = 80) -> Group:
     """The whole table.
 
-    verbose  also name the kernels
+    verbose  also name the kernels, and what formats of weights are estimated to cost
     width    columns that there are
     """
     first, last = found.measured[0], found.last
@@ -38,6 +39,8 @@ def table(found: Bench, *, verbose: bool = False, width: int = 80) -> Group:
         parts.append(sums([last.profile]))
     else:
         parts += [side_by_side(first.profile, last.profile, width=width), sums([first.profile, last.profile])]
+    if last.weights:
+        parts.append(storage_table(last.weights, verbose=verbose, width=width))
     parts.append(_verdicts(found))
     return Group(*[Padding(part, (0, 0, 1, 1)) for part in parts])
 

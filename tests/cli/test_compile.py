@@ -73,6 +73,33 @@ def test_compile_as_json(cli: Cli, model: Path, tmp_path: Path) -> None:
     assert (miss["memory"], miss["allowed"], miss["needed"]) == ("flash", 1024, found["flash"]["total"])
 
 
+@pytest.fixture
+def sparse(cli: Cli, model: Path) -> Path:
+    path = model.with_name("sparse.onnx")
+    assert cli("optimize", model, "--pass", "magnitude{sparsity=0.5}", "-o", path, "-q").code == 0
+    return path
+
+
+def test_what_formats_of_weights_take(cli: Cli, model: Path, sparse: Path) -> None:
+    for verb, options in (("compile", ("--force",)), ("compile", ("--force", "--run")), ("bench", ())):
+        told = cli(verb, sparse, *M4, *options).err
+        assert told.count("stored as") == told.count("in all; dense") == 1
+        assert "CSR in 8s" in told
+        assert "stored as" not in cli(verb, model, *M4, *options).err
+    assert "stored as" in cli("bench", model, sparse, *M4).err
+    assert "estimated instructions" in cli("bench", sparse, *M4, "-v").err
+
+
+def test_what_formats_of_weights_take_as_json(cli: Cli, model: Path, sparse: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dir"
+    made = json.loads(cli("compile", sparse, *M4, "-o", folder, "--format", "json", "-q").out)["weights"]
+    assert made == json.loads((folder / "manifest.json").read_text())["weights"]
+    assert made == json.loads(cli("bench", folder, "--format", "json", "-q").out)["weights"]
+    assert [(each["layer"], each["format"]) for each in made] == [(name, "CSR in 8s") for name in ("a", "c", "y")]
+    assert all(dense["bytes"] > taken["bytes"] for dense, taken in (each["formats"] for each in made))
+    assert json.loads(cli("bench", model, *M4, "--format", "json", "-q").out)["weights"] == []
+
+
 def test_a_missed_budget(cli: Cli, model: Path, tmp_path: Path) -> None:
     ran = cli("compile", model, *M4, "-o", tmp_path / "dir", "--flash", "1K", "--ram", "64K")
     assert ran.code == 1

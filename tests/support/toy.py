@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,8 @@ from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import load, save
 from pruneir.onnx_io.evaluate import evaluate
+from pruneir.sparsity import weights
+from pruneir.storage import Format, Storage
 from pruneir.targets import Target
 
 TEXT = 1000
@@ -92,7 +94,8 @@ class Toy(Backend):
         details = {"error": self.error, "unit": self.unit}
         sizes = Footprint() if self.silent else _sizes(graph)
         ports = [tuple(_port(graph, name) for name in names) for names in (graph.data_inputs, graph.outputs)]
-        Manifest("toy", target.name, ports[0], ports[1], sizes, {"toy": "1"}, details).write(folder)
+        stored = tuple(_storages(graph))
+        Manifest("toy", target.name, ports[0], ports[1], sizes, {"toy": "1"}, details, stored).write(folder)
         return self.open(folder)
 
     def open(self, folder: Path) -> Artifact:
@@ -114,6 +117,15 @@ class Entry:
 def entries(**given: type | Exception) -> dict[str, Entry]:
     """What entry points would give."""
     return {name: Entry(kind) for name, kind in given.items()}
+
+
+def _storages(graph: Graph) -> Iterator[Storage]:
+    """Of weights with zeros."""
+    for weight in weights(graph):
+        kept, dense = int(np.count_nonzero(weight.array)), Format(0, 0, weight.array.nbytes, 4 * weight.array.size)
+        if kept < weight.array.size:
+            formats = (dense, Format(8, 1, 5 * kept, 3 * kept))
+            yield Storage(weight.uses[0][0].name, weight.array.size, kept, "instructions", formats, 1)
 
 
 def _sizes(graph: Graph) -> Footprint:

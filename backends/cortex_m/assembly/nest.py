@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pruneir.backends.cortex_m.assembly.finish import Finish
+from pruneir.storage import named
 
 
 class TooLarge(ValueError):
@@ -62,9 +63,7 @@ class Stream:
     lanes: int = 1
 
     def __str__(self) -> str:
-        if self.block > 1:
-            return f"BSR {self.width}×{self.block}"
-        return f"CSR in {self.width}s" if self.width > 1 else "CSR"
+        return named(self.width, self.block)
 
 
 @dataclass(frozen=True, slots=True)
