@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,9 @@ from pruneir.backends.x86.dense import Direct
 from pruneir.backends.x86.sparse_groups import Groups, groups
 from pruneir.backends.x86.sparse_rows import Rows, rows
 from pruneir.backends.x86.tiling import Geometry, tiling
+from support import needs
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+pytestmark = needs.cc
 
 GEOMETRIES = {"1×1": conv(24, 48, 9, 1), "rows": layer(64, 48, 5)}
 """Without borders, where fewer products are computed."""

@@ -123,9 +123,12 @@ NETWORKS = {
             f"repair{{samples={CALIBRATION},positions=128}}",
         ),
         {
-            "lr": 1e-3, "freeze_bn": False, "temperature": 2.0, "ranked": ("Identity:0", "Identity_1:0"),
+            "lr": 1e-3,
+            "freeze_bn": False,
+            "temperature": 2.0,
+            "ranked": ("Identity:0", "Identity_1:0"),
             "output_weights": ("Identity_[23]:0=0.3",),
-        },  # fmt: skip
+        },
     ),
 }
 

@@ -1,11 +1,14 @@
 """Sparse kernels on this machine's x86 processor, one thread: where they break even, and what whole networks gain.
 
-    python tests/benchmarks/sparse_x86.py [--only kernels networks] [--plot FILE.svg]
-                                          [--layers 3×3 …] [--networks LeNet …] [--repeats 12]
+    python tests/benchmarks/sparse_x86.py [--only kernels networks] [--estimated ['Zen 4' …]] [--plot FILE.svg]
+                                          [--layers 3×3 …] [--networks LeNet …] [--repeats 12] [--mca llvm-mca]
 
 kernels    our dense kernel (Winograd where that is faster) by the sparse one, layer by layer, for groups of 8 filters and
            for weights that are zero one by one; both in turns in one process, the least cycles of each count. `at` is
            the share of zeros from which the sparse kernel is the faster one, between two measured shares on a straight line
+estimated  the same for processors that are not here: what their cores would take to compute by llvm-mca, or to fetch
+           lines of cache, if that is longer (x86_processors.py). For the processor whose code was measured, the two are
+           shown side by side, which says how far the others are to be trusted
 networks   pruned by `scalpel` at random weights, which prove nothing but speed: compiled as they are, compiled without
            sparse kernels, and in ONNX Runtime with all graph optimisations, in turns: medians of the time that the thread
            computes. At batch 1 the samples of one long batch follow each other in C, and the time of one counts: a
@@ -20,28 +23,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from shutil import which
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import thread_time
-from typing import TypeAlias
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.sparse_x86_kernels import LANES, Case, conv, layer, least_cycles, weights
+from benchmarks.sparse_x86_curves import HEAD, LAYERS, Curves, agreement, estimated, lines, measured, plot
+from benchmarks.x86_processors import PROCESSORS
 
 import pruneir
 from pruneir.backends.x86 import convolutions
 from pruneir.backends.x86.backend import _LAST
-from pruneir.backends.x86.dense import dense
-from pruneir.backends.x86.sparse_groups import groups
-from pruneir.backends.x86.sparse_rows import rows
+from pruneir.backends.x86.cpu import AVX2, AVX512, features
 from pruneir.backends.x86.tiling import Geometry
 from pruneir.deployment.compiling import Compiler
 from pruneir.graph import Graph, parse
@@ -51,64 +54,36 @@ from support.classics import resnet18
 
 # Kernels
 
-LAYERS = {
-    "dense layer 784→300": layer(784, 300), "dense layer 1024→1024": layer(1024, 1024),
-    "dense layer 1024→1024, 64 rows": layer(1024, 1024, 64),
-    "3×3 64→64, 56²": conv(64, 64, 56), "3×3 256→256, 14²": conv(256, 256, 14), "3×3 512→512, 7²": conv(512, 512, 7),
-    "3×3/2 64→128, 56²": conv(64, 128, 56, 3, 2), "1×1 256→64, 56²": conv(256, 64, 56, 1),
-}  # fmt: skip
-ZEROS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-FORMATS = {"CSR in 8s": (groups, 8), "CSR": (rows, 1)}
-Curves: TypeAlias = dict[str, list[float]]
-"""Dense by sparse cycles for every share of zeros, by format."""
+NAMES = {AVX2: "AVX2", AVX512: "AVX-512"}
 
 
-def curves(g: Geometry, repeats: int) -> Curves:
-    """Of one layer."""
-    cases = {"dense": Case(dense(g, LANES), weights(g, 1.0, LANES))}
-    for make, width in FORMATS.values():
-        for share in ZEROS:
-            values = weights(g, 1 - share, width)
-            kernel = make(g, values, LANES)
-            assert kernel is not None
-            cases[f"kernel_{width}_{round(100 * share)}"] = Case(kernel, values)
-    cycles = least_cycles(cases, repeats)
-    return {
-        words: [cycles["dense"] / cycles[f"kernel_{width}_{round(100 * share)}"] for share in ZEROS]
-        for words, (_, width) in FORMATS.items()
-    }
+def kernels(
+    layers: Mapping[str, Geometry], repeats: int, processors: Sequence[str], mca: str, image: str | None
+) -> None:
+    """Print the tables of measured and of estimated ratios, and draw them."""
+    shown: dict[str, dict[str, Curves]] = {}
 
+    def table(title: str, found: Callable[[Geometry], Curves]) -> dict[str, Curves]:
+        print(f"\n{title}\n\n{HEAD}")
+        made = {}
+        for name, geometry in layers.items():
+            made[name] = found(geometry)
+            print("\n".join(lines(name, made[name])), flush=True)
+        return made
 
-def break_even(ratios: list[float]) -> str:
-    """From which share of zeros on a ratio is at least 1."""
-    if ratios[0] >= 1:
-        return f"< {ZEROS[0]:.0%}"
-    for place, ratio in enumerate(ratios[1:], 1):
-        if ratio >= 1:
-            before, step = ratios[place - 1], ZEROS[place] - ZEROS[place - 1]
-            return f"{ZEROS[place - 1] + step * (1 - before) / (ratio - before):.0%}"
-    return f"> {ZEROS[-1]:.0%}"
-
-
-def lines(name: str, found: Curves) -> Iterator[str]:
-    """Markdown, a line a format."""
-    for words, ratios in found.items():
-        yield f"| {name} | {words} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} | {break_even(ratios)} |"
-
-
-def plot(found: Mapping[str, Curves], file: str) -> None:
-    """The curves, a panel a format."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    for axes, words in zip(figure.subplots(1, 2, sharey=True), FORMATS, strict=True):
-        for name, formats in found.items():
-            axes.plot([100 * share for share in ZEROS], formats[words], marker=".", label=name)
-        axes.axhline(1, color="black", linewidth=0.8)
-        axes.set(title=words, xlabel="zeros, %", ylabel="× faster than dense", yscale="log")
-        axes.grid(which="both", alpha=0.3)
-    axes.legend(fontsize=7)
-    figure.savefig(file)
+    code = AVX512 if {*AVX512.features} <= features() else AVX2
+    title = f"{NAMES[code]}, measured"
+    shown[title] = here = table(title, partial(measured, cpu=code, repeats=repeats))
+    for name in processors:
+        processor = PROCESSORS[name]
+        title = f"{NAMES[processor.code]} on {name}, estimated"
+        found = table(title, partial(estimated, processor=processor, mca=mca))
+        if processor.code == code:
+            print("\n" + "\n".join(agreement(here, found)))
+        else:
+            shown[title] = found
+    if image:
+        plot(shown, image)
 
 
 # Networks
@@ -241,19 +216,19 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=["kernels", "networks"], choices=["kernels", "networks"])
     parser.add_argument("--networks", nargs="+", default=[""], help="parts of their names")
     parser.add_argument("--layers", nargs="+", default=[""], help="parts of their names")
+    parser.add_argument("--estimated", nargs="*", choices=PROCESSORS, help="without names: all")
+    parser.add_argument("--mca", default="llvm-mca", help="the program; what knows Zen 4 is of LLVM 16 or later")
     parser.add_argument("--plot", help="an image of the curves; needs matplotlib")
     parser.add_argument("--repeats", type=int, default=12)
     options = parser.parse_args()
+    if options.estimated is not None and which(options.mca) is None:
+        parser.error(
+            f"--estimated needs {options.mca}; install LLVM, such as by apt install llvm-19, or name it by --mca"
+        )
     if "kernels" in options.only:
-        found = {}
-        print(f"| layer | format | {' | '.join(f'{share:.0%}' for share in ZEROS)} | at |")
-        print("|---" * (len(ZEROS) + 3) + "|")
-        for name, geometry in LAYERS.items():
-            if any(part in name for part in options.layers):
-                found[name] = curves(geometry, options.repeats)
-                print("\n".join(lines(name, found[name])), flush=True)
-        if options.plot:
-            plot(found, options.plot)
+        layers = {name: g for name, g in LAYERS.items() if any(part in name for part in options.layers)}
+        asked = options.estimated if options.estimated != [] else [*PROCESSORS]
+        kernels(layers, options.repeats, asked or [], options.mca, options.plot)
     met = True
     if "networks" in options.only:
         print(

@@ -22,13 +22,14 @@ import numpy as np
 from benchmarks.x86_kernels import FINISH, FLAGS, HARNESS, RUNTIME, aligned
 
 from pruneir.backends.x86 import sparse_costs
+from pruneir.backends.x86.cpu import AVX2, X86Cpu
 from pruneir.backends.x86.dense import Direct, Transformed
 from pruneir.backends.x86.sparse_groups import Groups, groups
 from pruneir.backends.x86.sparse_rows import Rows, rows
 from pruneir.backends.x86.tiling import Geometry
 
 Kernel: TypeAlias = Direct | Transformed | Groups | Rows
-LANES = 8
+LANES = AVX2.lanes
 
 
 def conv(channels: int, filters: int, size: int, k: int = 3, stride: int = 1) -> Geometry:
@@ -66,15 +67,15 @@ class Case:
         return np.asarray(kernel.packed() if stored else kernel.packed(self.weights))
 
 
-def least_cycles(cases: Mapping[str, Case], repeats: int) -> dict[str, float]:
+def least_cycles(cases: Mapping[str, Case], repeats: int, cpu: X86Cpu = AVX2) -> dict[str, float]:
     """The least cycles of each, run in turns; a cycle is half of a multiply-add of the peak loop."""
-    text = f"#define VL {LANES}\n" + '#include "tile.h"\n' + HARNESS
+    text = f"#define VL {cpu.lanes}\n" + '#include "tile.h"\n' + HARNESS
     for name, case in cases.items():
         text += case.kernel.source(name, FINISH.format(name=name))
     random = np.random.default_rng(0)
     with TemporaryDirectory() as folder:
         Path(folder, "all.c").write_text(text)
-        command = ["cc", *FLAGS, "-I", str(RUNTIME), "all.c", "-o", "all.so"]
+        command = ["cc", *FLAGS, *cpu.flags, "-I", str(RUNTIME), "all.c", "-o", "all.so"]
         subprocess.run(command, cwd=folder, check=True)
         code = ctypes.CDLL(str(Path(folder, "all.so")))
     code.seconds.restype = code.peak.restype = ctypes.c_double
@@ -83,7 +84,7 @@ def least_cycles(cases: Mapping[str, Case], repeats: int) -> dict[str, float]:
         g = case.kernel.geometry
         x = random.standard_normal(g.n * g.ih * g.iw * g.ic, np.float32)
         y = np.zeros(g.points * g.oc, np.float32)
-        bias = np.zeros(g.oc + LANES, np.float32)
+        bias = np.zeros(g.oc + cpu.lanes, np.float32)
         scratch = np.zeros(case.kernel.scratch + 1, np.uint8)
         whole = [x, case.packed.reshape(-1).view(np.uint8), y, bias, scratch]
         arrays[name] = [aligned(array) for array in whole]
@@ -96,7 +97,7 @@ def least_cycles(cases: Mapping[str, Case], repeats: int) -> dict[str, float]:
             for _ in range(3):
                 taken = code.seconds(getattr(code, name), given, pointers[4], ctypes.c_long(case.kernel.items))
                 found[name] = min(found[name], taken)
-    return {name: seconds * peak / (2 * LANES) for name, seconds in found.items()}
+    return {name: seconds * peak / (2 * cpu.lanes) for name, seconds in found.items()}
 
 
 SHAPES = {
