@@ -28,7 +28,7 @@ _NAME = 16
 def table(found: Bench, *, verbose: bool = False, width: int = 80) -> Group:
     """The whole table.
 
-    verbose  also name the kernels, and what formats of weights are estimated to cost
+    verbose  also name the kernels, and say what weights take in each format though all are stored with their zeros
     width    columns that there are
     """
     first, last = found.measured[0], found.last
@@ -39,7 +39,7 @@ def table(found: Bench, *, verbose: bool = False, width: int = 80) -> Group:
         parts.append(sums([last.profile]))
     else:
         parts += [side_by_side(first.profile, last.profile, width=width), sums([first.profile, last.profile])]
-    if last.weights:
+    if last.weights and (verbose or any(each.taken for each in last.weights)):
         parts.append(storage_table(last.weights, verbose=verbose, width=width))
     parts.append(_verdicts(found))
     return Group(*[Padding(part, (0, 0, 1, 1)) for part in parts])
