@@ -1,11 +1,27 @@
-"""The C of a dense convolution: the template runtime/conv.h with the sizes of one layer."""
+"""The C of a convolution: the template runtime/conv.h with the sizes of one layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 from pruneir.backends.x86.template import instance
 from pruneir.backends.x86.tiling import Geometry, Grid, Part, Tiling
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """A kernel that is this template, whatever its weights are stored as."""
+
+    geometry: Geometry
+    tiling: Tiling
+    scratch: ClassVar[int] = 0
+
+    @property
+    def items(self) -> int:
+        """Independent shares of the work."""
+        return self.tiling.items
 
 
 def conv_source(

@@ -6,28 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pruneir.backends.x86.conv import conv_source
+from pruneir.backends.x86.conv import Tiled, conv_source
 from pruneir.backends.x86.packing import packed
-from pruneir.backends.x86.tiling import Geometry, Tiling, tiling
+from pruneir.backends.x86.tiling import Geometry, tiling
 from pruneir.backends.x86.winograd import Winograd, transformed, winograd, winograd_source, worthwhile
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
-    """Summed tap by tap: runtime/conv.h."""
-
-    geometry: Geometry
-    tiling: Tiling
-
-    @property
-    def items(self) -> int:
-        """Independent shares of the work."""
-        return self.tiling.items
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of private memory that a thread needs."""
-        return self.tiling.scratch
+class Direct(Tiled):
+    """Summed tap by tap."""
 
     @property
     def cycles(self) -> float:

@@ -15,10 +15,10 @@ from math import ceil
 
 import numpy as np
 
-from pruneir.backends.x86.conv import conv_source
+from pruneir.backends.x86.conv import Tiled, conv_source
 from pruneir.backends.x86.sparse_costs import tile_cycles
 from pruneir.backends.x86.sparse_packing import Packed, packed
-from pruneir.backends.x86.tiling import Geometry, Part, Rectangle, Tiling, cuts, divided, reached, ways_of
+from pruneir.backends.x86.tiling import Geometry, Part, Rectangle, cuts, divided, reached, ways_of
 from pruneir.backends.x86.window import behind
 from pruneir.sparsity.formats import Panels, panels
 from pruneir.storage import named
@@ -28,29 +28,15 @@ _SUMS = {4: 24, 8: 12, 16: 24}
 
 
 @dataclass(frozen=True)
-class Groups:
-    """The kernel of a layer.
+class Groups(Tiled):
+    """The kernel of a layer; its geometry is flat, where it can be.
 
-    geometry  flat, where it can be
-    tiling    its cut
-    stored    the weights of each group of channels
-    counts    how many groups a panel stores of each tap, in the mean
+    stored  the weights of each group of channels
+    counts  how many groups a panel stores of each tap, in the mean
     """
 
-    geometry: Geometry
-    tiling: Tiling
     stored: tuple[Panels, ...]
     counts: np.ndarray
-
-    @property
-    def items(self) -> int:
-        """Independent shares of the work."""
-        return self.tiling.items
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of private memory that a thread needs."""
-        return self.tiling.scratch
 
     @property
     def cycles(self) -> float:

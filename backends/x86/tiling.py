@@ -176,11 +176,6 @@ class Tiling:
         """Independent shares of the work."""
         return self.groups * ceil(self.panels / self.group) * ceil(self.images * self.tiles / self.block)
 
-    @property
-    def scratch(self) -> int:
-        """Bytes of private memory that a thread needs."""
-        return 0
-
     def __str__(self) -> str:
         return f"{self.points}×{self.vectors * self.lanes}"
 

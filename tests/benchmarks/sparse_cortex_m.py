@@ -33,7 +33,7 @@ from benchmarks import scalpel
 
 import pruneir
 from pruneir.api import optimize_by
-from pruneir.artifact import Profile
+from pruneir.artifact import Array, Profile
 from pruneir.backends.cortex_m import backend, sparse
 from pruneir.backends.lowering.last import Last
 from pruneir.deployment.compiling import Compiler
@@ -106,11 +106,11 @@ class Run:
         return self.profile.flash.rodata
 
 
-def measured(graph: Graph, cpu: str, samples: int = 2) -> Run:
-    """A graph compiled, run on random samples, and profiled."""
+def measured(graph: Graph, cpu: str, count: int = 2, samples: Sequence[dict[str, Array]] = ()) -> Run:
+    """A graph compiled, run on samples, by default so many random ones, and profiled on the first."""
     compiler = Compiler.of(cpu)
     fixed = compiler.prepared(graph)
-    feeds = [random_feeds(fixed, batch=1, seed=seed) for seed in range(samples)]
+    feeds = [*samples] or [random_feeds(fixed, batch=1, seed=seed) for seed in range(count)]
     with TemporaryDirectory(prefix="pruneir-") as place:
         artifact = compiler.compile(graph, Path(place) / "out").artifact
         outputs, profile = list(artifact.run_all(feeds)), artifact.profile(feeds[0])

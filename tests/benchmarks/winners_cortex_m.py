@@ -20,26 +20,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.sparse_cortex_m import Run, by_case
+from benchmarks.sparse_cortex_m import Run, by_case, measured
 
 import pruneir
 from pruneir.artifact import Array
 from pruneir.backends.cortex_m import backend, columns
 from pruneir.backends.lowering.last import Last
-from pruneir.deployment.compiling import Compiler
 from pruneir.graph import Graph
 from pruneir.onnx_io import load
-from pruneir.onnx_io.evaluate import evaluate
 from pruneir.sparsity.groups import Layout
 from pruneir.sparsity.weights import masked, weights
-from pruneir.verify.feeds import random_feeds
 from support.bundles import bundled
 from support.winners import winning
 
@@ -73,22 +69,6 @@ def memory(run: Run) -> tuple[int, int]:
     return run.flash, run.profile.ram.arena
 
 
-def measured(graph: Graph, cpu: str, samples: Sequence[dict[str, Array]] = ()) -> Run:
-    """A graph compiled, run on samples, by default a random one, and profiled on the first."""
-    compiler = Compiler.of(cpu)
-    fixed = compiler.prepared(graph)
-    feeds = [*samples] or [random_feeds(fixed, batch=1)]
-    with TemporaryDirectory(prefix="pruneir-") as place:
-        artifact = compiler.compile(graph, Path(place) / "out").artifact
-        outputs, profile = list(artifact.run_all(feeds)), artifact.profile(feeds[0])
-    errors = [
-        np.abs(found[name] - array).max() / np.abs(array).max()
-        for found, wanted in zip(outputs, evaluate(fixed, fixed.outputs, feeds), strict=True)
-        for name, array in wanted.items()
-    ]
-    return Run(profile, float(np.max(errors)))
-
-
 @cache
 def masks(name: str, kept: float, rate: float) -> Graph:
     """A network of models/integral with weights masked and winners; with rate 1 there are none."""
@@ -111,7 +91,7 @@ def networks(cpus: Sequence[str]) -> int:
     print("| processor | network | weights | no winners |" + "".join(f" {rate:.0%} |" for rate in RATES) + " error |")
     print("|---|---|---|---|" + "---|" * len(RATES) + "---|")
     for cpu, name, kept in itertools.product(cpus, NETWORKS, KEPT):
-        without, cells, error = measured(masks(name, kept, 1), cpu, images(name)), [], 0.0
+        without, cells, error = measured(masks(name, kept, 1), cpu, samples=images(name)), [], 0.0
         for rate in RATES:
             whole, found = both(masks(name, kept, rate), cpu, images(name))
             error = max(error, whole.error, found.error)
@@ -126,8 +106,8 @@ def networks(cpus: Sequence[str]) -> int:
 def both(graph: Graph, cpu: str, samples: Sequence[dict[str, Array]]) -> tuple[Run, Run]:
     """A graph with all inputs computed, and as the compiler chooses."""
     with skipping(False):
-        whole = measured(graph, cpu, samples)
-    return whole, measured(graph, cpu, samples)
+        whole = measured(graph, cpu, samples=samples)
+    return whole, measured(graph, cpu, samples=samples)
 
 
 def layers(cpu: str, rate: float) -> None:
@@ -167,9 +147,9 @@ def curves(cpu: str, kept: float) -> dict[str, list[tuple[float, float]]]:
         (weight,) = weights(graph)
         graph.set_initializer(weight.name, weight.array * np.float32(1 + int(number) / 64))
     with skipping(False):
-        whole = by_case(measured(bundled(named), cpu))
+        whole = by_case(measured(bundled(named), cpu, 1))
     with skipping(True):
-        run = measured(bundled(named), cpu)
+        run = measured(bundled(named), cpu, 1)
     assert run.error <= ERROR
     found: dict[str, list[tuple[float, float]]] = {}
     for number, (name, rate) in zip(named, cases, strict=True):
