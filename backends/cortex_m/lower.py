@@ -33,10 +33,11 @@ from pruneir.backends.cortex_m.storages import compared
 from pruneir.backends.lowering import bare
 from pruneir.backends.lowering.default import inlined
 from pruneir.backends.lowering.importing import fused
+from pruneir.backends.lowering.inplace import in_place
 from pruneir.backends.lowering.order import order as ordered
 from pruneir.backends.lowering.program import Program
 from pruneir.backends.lowering.visit import stores
-from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering, content, in_place, is_constant
+from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering, content, is_constant
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.storage import Storage
@@ -97,7 +98,7 @@ class _Lowering(Lowering):
             storages=made.storages,
             schedule=made.schedule or (f"tile {made.tile}" if made.tile is not None else "default"),
         )
-        alike = in_place(made.flat, constants) if len(made.flat.params) > 1 else ()
+        alike = in_place(made.flat, constants)
         inplace = {*made.inplace, *alike} - {*constants}
         found: Lowered = replace(
             lowered, pointers=_written(made.flat, lowered.pointers), inplace=tuple(sorted(inplace))

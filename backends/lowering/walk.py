@@ -10,19 +10,16 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 from tvm import relax, s_tir, tirx
-from tvm.tirx import stmt as st
-from tvm_ffi import structural_equal
 
 from pruneir.backends.lowering import bare
 from pruneir.backends.lowering.importing import first_line
+from pruneir.backends.lowering.inplace import in_place, written
 from pruneir.backends.lowering.program import Buffer, Call, Constant, Kernel, Program
 from pruneir.backends.lowering.ranking import HEADER, Ranking, header, ranking
-from pruneir.backends.lowering.visit import reads, stores
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.shapes import infer
@@ -117,10 +114,10 @@ class Lowering(ABC):
 
     def plain(self, name: str, body: tirx.PrimFunc, constants: Collection[int], **details: Any) -> Lowered:
         """A function of lowered loops, written by TVM."""
-        inplace = in_place(body, constants) if len(body.params) > 1 else ()
+        inplace = in_place(body, constants)
         done = bare.bare(bare.finished(body, self.target), f"{self.prefix}k_{name}")
-        written = _written(body)
-        pointers = [(C_TYPES[str(b.dtype)], b.name not in written) for b in body.params]
+        stored = written(body)
+        pointers = [(C_TYPES[str(b.dtype)], b.name not in stored) for b in body.params]
         return Lowered(
             function=done.function,
             pointers=(*pointers, *[("uint8_t", False)] * len(done.workspaces)),
@@ -341,43 +338,6 @@ def layer_labels(graph: Graph) -> dict[bytes, list[str]]:
 def shown(name: str) -> str:
     """A function's name without what tells nothing."""
     return re.sub(r"^(k_)?(fused_)?", "", name)
-
-
-def in_place(function: tirx.PrimFunc, constants: Collection[int]) -> tuple[int, ...]:
-    """Parameters that the last, the output, may be written in place of: read only where the output is stored.
-
-    There are none if the output is read, too: what is collected there begins before the last of them is read.
-    """
-    *inputs, out = function.params
-    named = {buffer.name for buffer in function.params}
-    together: dict[str, list[bool]] = {buffer.name: [] for buffer in function.params}
-    for statement, read in reads(function.body):
-        to_out = isinstance(statement, st.BufferStore) and _base(statement.buffer.name, named) == out.name
-        alike = to_out and structural_equal(read.indices[0], statement.indices[0])
-        together.setdefault(_base(read.source.name, named), []).append(alike)
-    if together[out.name]:
-        return ()
-    return tuple(
-        place
-        for place, buffer in enumerate(inputs)
-        if place not in constants and str(buffer.dtype) == str(out.dtype) and _size(buffer) == _size(out)
-        if together[buffer.name] and all(together[buffer.name])
-    )
-
-
-def _base(name: str, parameters: set[str]) -> str:
-    """The parameter that a flattened buffer is of, by its name."""
-    return name if name in parameters else name.rpartition("_")[0]
-
-
-def _size(buffer: Any) -> int:
-    return prod(int(n) for n in buffer.shape)
-
-
-def _written(function: tirx.PrimFunc) -> set[str]:
-    """Names of the parameters that a function stores to."""
-    named = {buffer.name for buffer in function.params}
-    return {_base(store.buffer.name, named) for store in stores(function.body)}
 
 
 def _tensors(kind: Any) -> list[Any]:
