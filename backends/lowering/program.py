@@ -113,7 +113,15 @@ class Program:
         return name
 
     def storages(self) -> tuple[Storage, ...]:
-        """How the weights of layers with zeros are stored."""
+        """How the weights of layers with zeros are stored; what several layers read counts once."""
+        sizes = {constant.name: constant.nbytes for constant in self.constants}
+        readers: dict[str, list[Call]] = {}
+        for call in self.calls:
+            if call.storage is not None:
+                weights = max((name for name in call.arguments if name in sizes), key=lambda name: sizes[name])
+                readers.setdefault(weights, []).append(call)
         return tuple(
-            replace(call.storage, layer=call.layer or call.kernel) for call in self.calls if call.storage is not None
+            replace(storage, layer=", ".join(call.layer or call.kernel for call in calls))
+            for calls in readers.values()
+            if (storage := calls[0].storage) is not None
         )

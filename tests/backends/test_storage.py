@@ -106,3 +106,18 @@ def test_without_zeros_nothing_is_said(lower: Lower) -> None:
 
 def test_a_processor_without_a_kernel_says_nothing() -> None:
     assert cortex_m.lowered(thinned(KEPT), cpu=CPUS["cortex-m0plus"]).storages() == ()
+
+
+SHARED = "x[1,32,12,12] -> y { a = Conv(x, w[32,32,1,1]); r = Relu(a); b = Conv(r, w); y = Relu(b) }"
+
+
+@pytest.mark.parametrize("lower", MACHINES.values(), ids=MACHINES)
+def test_weights_of_two_layers_count_once(lower: Lower) -> None:
+    graph = parse(SHARED)
+    (weight,) = weights(graph)
+    layout = Layout(weight, 8)
+    kept = np.random.default_rng(0).random(layout.nonzero.shape) < 0.1
+    program = lower(masked(graph, {weight.name: layout.mask(kept)}))
+    (found,) = program.storages()
+    assert found.layer == "a, b"
+    assert 0 <= max(each.nbytes for each in program.constants) - found.format.nbytes < GAP
