@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from pruneir.errors import PruneirError
 from pruneir.graph import parse
 from pruneir.onnx_io.evaluate import evaluate
 from pruneir.shapes import infer, two_sizes, with_input_shapes
@@ -38,6 +39,9 @@ ONE = {
     "reshape": "x[1,6,4,4] -> y { t = Transpose(x, perm=[0,2,3,1]); y = Reshape(t, {1,32,3}) }",
     "reshape, one entry open": "x[1,6,4,4] -> y { y = Reshape(x, {1,-1}) }",
     "channels of zeros": "x[1,3,4,4] -> y { s = ConstantOfShape({1,2,4,4}); y = Concat(x, s, axis=1) }",
+    "channels of zeros, before Pad had inputs": (
+        "opset 9; x[1,3,4,4] -> y { s = ConstantOfShape({1,2,4,4}); y = Concat(s, x, axis=1) }"
+    ),
     "zeros on both sides": (
         "x[1,3,4] -> y { s = ConstantOfShape({1,3,2}); t = ConstantOfShape({1,3,1}); y = Concat(s, x, t, t, axis=-1) }"
     ),
@@ -53,3 +57,15 @@ def test_a_batch_of_one_becomes_any(source: str) -> None:
     together = next(iter(evaluate(free, ["y"], [{"x": x}])))["y"]
     alone = [found["y"].copy() for found in evaluate(graph, ["y"], [{"x": x[i : i + 1]} for i in range(3)])]
     np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+STUCK = {
+    "rows apart": "x[1,3,4] -> y { r = Reshape(x, {3,4}); m = Relu(r); y = Reshape(m, {1,3,4}) }",
+    "a constant beside it": "x[1,3,4] -> y { y = Concat(x, c[1,2,4], axis=1) }",
+}
+
+
+@pytest.mark.parametrize("source", STUCK.values(), ids=STUCK)
+def test_a_batch_that_cannot_be_free_is_refused(source: str) -> None:
+    with pytest.raises(PruneirError, match="'x' takes one sample at a time: with two, at node"):
+        with_input_shapes(parse(source), {"x": ("N", 3, 4)})

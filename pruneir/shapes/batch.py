@@ -18,7 +18,7 @@ def free_batch(graph: Graph, shapes: Shapes) -> None:
     for operator in list(graph.operators):
         if operator.is_a("Reshape"):
             _copy_first(graph, shapes, operator)
-        elif operator.is_a("Concat") and graph.opset() >= 11:
+        elif operator.is_a("Concat"):
             _pad(graph, shapes, operator)
 
 
@@ -45,9 +45,15 @@ def _pad(graph: Graph, shapes: Shapes, operator: Operator) -> None:
     widths = [shape[axis] for shape in sizes if shape is not None]
     pads = np.zeros((2, rank), np.int64)
     pads[:, axis] = sum(widths[: others[0]]), sum(widths[others[0] + 1 :])
-    name = graph.fresh_name(f"{operator.label}.pads")
-    graph.set_initializer(name, pads.reshape(-1))
-    graph.replace(operator, operator.with_(type="Pad", inputs=(operator.inputs[others[0]], name), attributes={}))
+    inputs: tuple[str, ...] = (operator.inputs[others[0]],)
+    attributes: dict[str, object] = {}
+    if graph.opset() >= 11:
+        name = graph.fresh_name(f"{operator.label}.pads")
+        graph.set_initializer(name, pads.reshape(-1))
+        inputs = (*inputs, name)
+    else:
+        attributes = {"pads": tuple(pads.ravel().tolist())}
+    graph.replace(operator, operator.with_(type="Pad", inputs=inputs, attributes=attributes))
 
 
 def _is_zero(graph: Graph, name: str) -> bool:

@@ -101,7 +101,8 @@ def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) 
     Where a fixed size of axis 0 becomes another, constants that hold the old one are rewritten (`free_batch`).
     """
     copy = graph.copy()
-    if any(_changes_batch(graph, name, shape) for name, shape in given.items()):
+    changed = [name for name, shape in given.items() if _changes_batch(graph, name, shape)]
+    if changed:
         free_batch(copy, infer(graph))
     for name, shape in given.items():
         known = copy.type_of(name) if name in copy.data_inputs else None
@@ -114,6 +115,9 @@ def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) 
     first, second = two_sizes(copy)
     for node, fault in first.failures.items():
         raise PruneirError(f"--input-shape: the network does not fit: at node '{node}' {fault}")
+    for name in changed:
+        if not is_size(given[name][0]):
+            _require_any_batch(copy, name, first)
     for name in copy.outputs:
         kind = copy.type_of(name)
         here, there = first.shape(name), second.shape(name)
@@ -121,6 +125,18 @@ def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) 
             same = [n if n == m else None for n, m in zip(here, there, strict=True)]
             copy.declare(name, kind.elem_type, same)
     return copy
+
+
+def _require_any_batch(graph: Graph, name: str, first: Shapes) -> None:
+    """PruneirError where shapes that fit, with one sample, do not with two."""
+    if first.inputs[name][0] != 1:
+        return
+    other = next(other for _, (other, _) in _CHOICES if input_sizes(graph, 1, other) == first.inputs)
+    for node, fault in Walk(graph, input_sizes(graph, 2, other)).run().failures.items():
+        raise PruneirError(
+            f"--input-shape: '{name}' takes one sample at a time: with two, at node '{node}' {fault}; "
+            "leave its batch as it is, or export the network with a free one"
+        )
 
 
 def _changes_batch(graph: Graph, name: str, shape: tuple[int | str, ...]) -> bool:
