@@ -2,13 +2,11 @@
 
 `scope="global"` sorts the scores of all groups together and cuts the lowest share; `"local"` cuts the same share of
 every group. In every group the kept count is then rounded up to the target's multiple, at most `max_per_group` goes,
-and one channel stays. A budget in MACs is met by the smallest such share; where a smaller one would cut less of several
-groups, those whose channels matter most then keep them, as far as the budget allows.
+and one channel stays.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor, gcd
@@ -22,8 +20,6 @@ from pruneir.selection.scores import Scores
 
 Removed = dict[Group, np.ndarray]
 """Channels that go, by group."""
-_MISFITS = 4
-"""Groups that are passed over where a budget does not allow to keep more of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +68,7 @@ def choose(
     for _ in range(ceil(np.log2(max(total, 2))) + 1):
         middle = (low + high) / 2
         low, high = (low, middle) if macs_left(_at(scores, budget, middle)) <= budget.macs else (middle, high)
-    most = budget.macs
-    return _given_back(scores, _at(scores, budget, high), _at(scores, budget, low), lambda it: macs_left(it) <= most)
-
-
-def _given_back(scores: Scores, removed: Removed, less: Removed, fits: Callable[[Removed], bool]) -> Removed:
-    """`removed`, but of as many groups as fit only `less`, those first in which that saves the highest scores."""
-
-    def saved(group: Group) -> float:
-        return float(scores[group][removed[group]].sum() - scores[group][less.get(group, [])].sum())
-
-    def without(some: Sequence[Group]) -> Removed:
-        back = {group: less[group] for group in some if group in less}
-        return {group: channels for group, channels in removed.items() if group not in some} | back
-
-    order = sorted((group for group in removed if len(removed[group]) > len(less.get(group, ()))), key=saved)[::-1]
-    for _ in range(_MISFITS):
-        most = bisect_left(range(1, len(order) + 1), True, key=lambda count: not fits(without(order[:count])))
-        removed, order = without(order[:most]), order[most + 1 :]
-    return removed
+    return _at(scores, budget, high)
 
 
 def _at(scores: Scores, budget: Budget, ratio: float) -> Removed:

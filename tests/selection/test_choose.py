@@ -89,16 +89,6 @@ def test_macs_are_met_with_the_smallest_cut() -> None:
         assert share - 0.08 < left <= share
 
 
-def test_groups_that_step_together_keep_what_the_budget_allows() -> None:
-    layers = "; ".join(f"v{i} = Conv(v{i - 1}, w{i}[4,4,1,1])" for i in range(1, 9))
-    graph = parse(f"x[N,4,8,8] -> y {{ v0 = Conv(x, w0[4,4,1,1]); {layers}; y = Conv(v8, w[4,4,1,1]) }}")
-    for share in (0.95, 0.9, 0.8, 0.7, 0.5, 0.4):
-        report = pruneir.optimize(graph, passes=[f"filter{{macs={share}}}"], verify=False).report
-        left = report["macs"]["after"] / report["macs"]["before"]
-        assert share - 0.06 < left <= share
-        assert len({group["channels"]["after"] for group in report["groups"]}) <= 2
-
-
 def test_out_of_reach() -> None:
     with pytest.raises(PruneirError, match="macs=0.001 is out of reach"):
         pruneir.optimize(parse(CHAIN), passes=["filter{macs=0.001}"])
