@@ -69,3 +69,14 @@ STUCK = {
 def test_a_batch_that_cannot_be_free_is_refused(source: str) -> None:
     with pytest.raises(PruneirError, match="'x' takes one sample at a time: with two, at node"):
         with_input_shapes(parse(source), {"x": ("N", 3, 4)})
+
+
+@pytest.mark.parametrize(
+    ("opset", "squeezed"), [(9, "c, axes=[0]"), (12, "c, axes=[0]"), (13, "c, {0}")], ids=["9", "12", "13"]
+)
+def test_shapes_are_computed_as_the_operator_set_defines(opset: int, squeezed: str) -> None:
+    graph = parse(
+        f"opset {opset}; x[2,3,8,8] -> y {{ s = Shape(x); c = Gather(s, {{0}}); a = Squeeze({squeezed});"
+        f" u = Unsqueeze({squeezed.replace('c', 'a', 1)}); t = Concat(u, {{-1}}, axis=0); y = Reshape(x, t) }}"
+    )
+    assert infer(graph).shape("y") == (2, 192)

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import RuntimeContextError
 
 from pruneir.graph import Graph, Operator
 from pruneir.onnx_io import session
-from pruneir.onnx_io.model import fill_node
-from pruneir.onnx_io.tensors import embed
+from pruneir.onnx_io.reference import reference
 
 Function = Callable[[dict[str, np.ndarray]], np.ndarray]
 
@@ -39,13 +37,11 @@ class Functions:
         return self._known[key](feeds)
 
     def _function(self, operator: Operator) -> Function:
-        node = onnx.NodeProto()
-        fill_node(node, operator, embed)
         try:
-            reference = ReferenceEvaluator(node, opsets={"": self.opset})
+            running = reference(operator, self.opset)
         except RuntimeContextError:
             return self._in_runtime(operator)
-        return lambda feeds: np.asarray(next(iter(reference.run(None, feeds))), np.float64)
+        return lambda feeds: np.asarray(next(iter(running.run(None, feeds))), np.float64)
 
     def _in_runtime(self, operator: Operator) -> Function:
         graph = Graph("function")

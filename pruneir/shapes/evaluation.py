@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 
 from pruneir.graph import Operator
 from pruneir.onnx_io.model import fill_node
+from pruneir.onnx_io.reference import reference
 from pruneir.onnx_io.tensors import embed
 
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -61,10 +61,10 @@ def _computed(
     """What an operator makes of known inputs, by the reference implementation; exporters repeat such chains a lot."""
     names = tuple("" if content is None else f"x{slot}" for slot, content in enumerate(inputs))
     given = {key: value.array() if isinstance(value, _Content) else value for key, value in attributes}
-    node = node_of(Operator(kind, names, tuple(f"y{i}" for i in range(outputs)), given))
+    operator = Operator(kind, names, tuple(f"y{i}" for i in range(outputs)), given)
     feeds = {name: content.array() for name, content in zip(names, inputs, strict=True) if content is not None}
     # The reference implementations are plain Python over numpy and raise whatever comes up, of any type. What they
     # cannot evaluate is merely not known here: that an operator does not fit its inputs is for inference to say.
     with contextlib.suppress(Exception):
-        return [np.asarray(out) for out in ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds)]
+        return [np.asarray(out) for out in reference(operator, opset).run(None, feeds)]
     return None

@@ -38,12 +38,14 @@ TAILS = {
     "scaled and shifted": "a = Mul(n, s[12,1,1]); b = Add(a, t[1,12,1,1]); c2 = Add(b, 0.5); y = Conv(c2, v[4,12,1,1])",
     "a second batch norm": "r = Relu(n); m2 = BatchNormalization(r, s[12], t[12], m[12], q[12]); y = Conv(m2, v[4,12,1,1])",
     "without a reference implementation": "g = Gelu(n); y = Conv(g, v[4,12,1,1])",
+    "ReLU6 of opset 9": "p = Clip(n, min=0.0, max=6.0); y = Conv(p, v[4,12,1,1])",
     "resized": 'r = Relu(n); u = Resize(r, _, {1.0,1.0,2.0,2.0}, mode="nearest"); y = Conv(u, v[4,12,1,1])',
 }
 
 
 def silenced(tail: str) -> Graph:
-    graph = parse(f"x[N,3,8,8] -> y {{ {HEAD}; {tail} }}", opset=20 if "Gelu" in tail else 17)
+    opset = 20 if "Gelu" in tail else 9 if "min=" in tail else 17
+    graph = parse(f"x[N,3,8,8] -> y {{ {HEAD}; {tail} }}", opset=opset)
     gamma = graph.initializers["gamma"].copy()
     gamma[:SILENT] = 0
     graph.set_initializer("gamma", gamma)
