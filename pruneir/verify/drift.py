@@ -134,12 +134,15 @@ class _Comparison:
         self.tallies: dict[str, _Tally] = {}
 
     def run(self) -> list[Drift]:
-        at = {name: self._in_both(self.stand_ins.before_ranking(name)) or (name,) for name in self.b.outputs}
+        outputs = {name: self._in_both(self.stand_ins.before_ranking(name)) or (name,) for name in self.b.outputs}
+        at = outputs
         for levels in _LOOK_AHEAD:
             self._measure([self._upstream(values, levels) for values in at.values()])
             at = {name: self._settled(values) for name, values in at.items()}
             if all(value in self.tallies for values in at.values() for value in values):
                 break
+        fits = {name: all(self.tallies[value].fits for value in values) for name, values in at.items()}
+        at = {name: values if fits[name] else outputs[name] for name, values in at.items()}
         tolerance = tolerance_of(self.b)
         return [self._drift(name, values, tolerance) for name, values in at.items()]
 

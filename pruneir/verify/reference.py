@@ -164,7 +164,20 @@ class _Holding:
             if constant.any():
                 new = self._with_padding_written_out(operator, new) if reading.slot == 0 else new
                 new = self._put(operator, new, "Add", reading, constant)
+                new = self._renamed(new)
         self.graph.replace(operator, new)
+
+    def _renamed(self, operator: Operator) -> Operator:
+        """The operator; its output by another name where the pruned network may have the constants behind it only."""
+        out, *others = operator.outputs
+        users = self.graph.users(out)
+        if len(users) != 1 or out in self.graph.outputs or not users[0].is_a("Add", "BatchNormalization"):
+            return operator
+        if all(self.graph.constant(name) is None for name in users[0].inputs):
+            return operator
+        name = self.graph.fresh_name(f"{out}.held")
+        self.graph.redirect(out, name)
+        return operator.with_(outputs=(name, *others))
 
     def _put(self, operator: Operator, now: Operator, kind: str, reading: Reading, along: np.ndarray) -> Operator:
         """Apply an operator along the axis that is read."""
