@@ -57,6 +57,8 @@ class Filter(Structured):
         super().__post_init__()
         if self.samples < 1:
             raise PruneirError(f"pass {self.name}: samples={self.samples} is none; give at least 1")
+        if self.seed < 0:
+            raise PruneirError(f"pass {self.name}: seed={self.seed} is less than 0")
 
     def run(self, graph: Graph, context: Context) -> Result:
         """Remove the channels with the lowest scores; say of whom the criterion could not tell."""

@@ -117,7 +117,9 @@ class Integral(Sparse):
             if data is None:
                 raise PruneirError("pass integral: winners=auto scans on samples; give --val or --data, or a share")
             data = data.some(self.samples, context.seed)
-            found = smallest_rates(graph, open_, data, self.drop, self._sample, context.progress)
+            found = smallest_rates(
+                graph, open_, data, self.drop, self._sample, context.progress, anchors=context.anchors
+            )
         rates = {site: found[site] if rate is None else rate for site, rate in wanted.items()}
         return {site: rate for site, rate in rates.items() if rate < 1}
 
@@ -138,7 +140,7 @@ class Integral(Sparse):
         if data is None:
             return
         some = data.some(self.samples, context.seed)
-        scores: list[Score] = [score(graph, some, before) for graph in (before, after)]
+        scores: list[Score] = [score(graph, some, before, anchors=context.anchors) for graph in (before, after)]
         yield f"winners, before fine-tuning: {scores[0].kind} {scores[0].points:.2f} → {scores[1].points:.2f}"
 
     def _counted(self, graph: Graph, context: Context) -> tuple[OperandMacs, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from glob import escape
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context, Pass, PhaseRow, Result
 from pruneir.pipeline.several import Several
-from pruneir.pipeline.structured import removing
+from pruneir.pipeline.structured import removing, restrictions
 from pruneir.score import Score, score
 from pruneir.selection import Budget, candidates
 from pruneir.selection.candidates import matches
@@ -25,8 +25,13 @@ from pruneir.selection.phases import by_globs, by_size
 from pruneir.selection.shares import Shares
 from pruneir.sparsity import filters
 from pruneir.sparsity.nodes import WeightCounter
+from pruneir.sparsity.weights import Weight
 from pruneir.training.extra import require_torch
 from pruneir.training.options import Training
+
+if TYPE_CHECKING:
+    from pruneir.training.network import Network
+    from pruneir.training.penalties import Masks, Penalties
 
 _STEPS = 7
 """Of the bisection for a threshold, which finds the share of small weights to 1 %."""
@@ -51,10 +56,11 @@ class Ssd(Training, Pass):
     4. retrain without the penalty
 
     Both losses are in points of the score against Θ's, on --val, or on --data without it: mAP where labels are boxes,
-    accuracy where they are classes, else agreement with the network that the chain began with.
+    accuracy where they are classes; without labels agreement with the network that the chain began with, or fidelity
+    to it where outputs are no scores of classes.
 
     phases         how many, of about as many weights each; or a list with the groups of each, `GLOB` or `GLOB;GLOB`:
-                   the groups that match none stay
+                   the groups that match none stay; a phase of which nothing may be cut is skipped
     induction      epochs of sparsity training in a phase
     epochs         of retraining in a phase
     l1_weights     weight λ of the L1 penalty in sparsity training; adamw, whose steps have one size, wants it a few
@@ -62,16 +68,18 @@ class Ssd(Training, Pass):
     tolerance      points that the threshold may cost
     cut_tolerance  points that a phase's cut may cost before retraining
     params         instead of `cut_tolerance`: share of L's weights that a phase's cut may leave; τ is then the largest
-                   with which it leaves no more
+                   with which it leaves no more. A share that is out of reach is refused before anything is trained
     zeros          instead of both: τ, the share of zeros from which on a channel goes, 0–1
     max_per_group  largest share cut from one group
     absorb         fold the constant that a cut channel leaves into its consumers
     samples        how many samples the threshold and τ are chosen on, at most, drawn at random
     trained_on     how many samples each training is on, at most, drawn anew each time; none: all
 
-    All options of `train` hold for both trainings, and have its defaults but for `epochs` and `keep_zeros`. `--ratio`
-    gives the share that goes from what a glob matches, by the same order. Needs samples to train on, and the extra
-    `train`. Example: `--pass 'ssd{loss=multibox,anchors=anchors.npy}' --data train.npz --val val.npz`.
+    All options of `train` hold for both trainings, and have its defaults but for `epochs`, `l1_weights` and
+    `keep_zeros`. The penalty is on those weights of L that are trained, by `freeze` and `only`, and, if `l1_at` is
+    given, that it matches. `--ratio` gives the share that goes from what a glob matches, by the same order. Needs
+    samples to train on, and the extra `train`. Example:
+    `--pass 'ssd{loss=multibox,anchors=anchors.npy}' --data train.npz --val val.npz`.
     """
 
     name = "ssd"
@@ -111,6 +119,8 @@ class Ssd(Training, Pass):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise PruneirError(f"pass ssd: {name}={value:g} is not a share between 0 and 1")
+        if self.params is not None and self.zeros is not None:
+            raise PruneirError("pass ssd: zeros is instead of params; give only one of them")
 
     def run(self, graph: Graph, context: Context) -> Result:
         """Train, cut and retrain, phase by phase."""
@@ -143,27 +153,61 @@ class _Running:
         self.judged = judged.some(what.samples, context.seed)
         self.anchors = given_anchors(what.anchors)
         first = context.couplings.of(graph)
+        self.notes = [] if context.validation is not None else ["t and τ are chosen on samples of --data; give --val"]
         self.names, self.why = self._planned(first)
         self.several, self.done = Several(first, context.plan), list[PhaseRow]()
-        self.notes = [] if context.validation is not None else ["t and τ are chosen on samples of --data; give --val"]
 
     def _planned(self, coupling: Coupling) -> tuple[list[list[str]], dict[str, str]]:
-        """The names of the groups of each phase, and why others are in none."""
+        """The names of the groups of each phase, and why others are in none.
+
+        PruneirError for a list that does not fit, and for `params` that is out of reach.
+        """
         found, why = candidates(coupling, self.context)
         unjudged = {group.name for group in found if not filters.layers_of(coupling, [group])}
+        why |= dict.fromkeys(unjudged, "no matrix or kernel makes or reads it")
         groups, given = [group for group in found if group.name not in unjudged], self.what.phases
-        phases = by_size(coupling, groups, given) if isinstance(given, int) else by_globs(groups, given)
+        phases = by_size(coupling, groups, given) if isinstance(given, int) else self._listed(coupling, given, why)
+        self._require_reach(coupling, phases)
         names = [[group.name for group in phase] for phase in phases]
-        left = {group.name: "in no phase" for group in groups}
-        why |= left | dict.fromkeys(unjudged, "no matrix or kernel makes or reads it")
+        why |= {group.name: "in no phase" for group in groups}
         return names, {name: reason for name, reason in why.items() if not any(name in phase for phase in names)}
+
+    def _listed(self, coupling: Coupling, given: Sequence[str], why: Mapping[str, str]) -> list[list[Group]]:
+        """What may be cut of the phases of a list; one of which nothing may is skipped, and told."""
+        phases = by_globs(coupling.groups, given, couple(self.context.original).groups)
+        free = [[group for group in phase if group.name not in why] for phase in phases]
+        for text, phase, some in zip(given, phases, free, strict=True):
+            if not some:
+                reasons = [f"{group.name}: {why[group.name]}" for group in phase] or ["earlier cuts left one channel"]
+                self.notes.append(f"phase '{text}' is skipped; {'; '.join(reasons)}")
+        return list(filter(None, free))
+
+    def _require_reach(self, coupling: Coupling, phases: Sequence[Sequence[Group]]) -> None:
+        """PruneirError where the largest cut of a phase, behind those of earlier ones, leaves more than `params`.
+
+        None in a later round, whose phases say so: what the first ones reached is not to be lost.
+        """
+        most, gone = self.what.params, Removed()
+        if most is None or str(self.what) in self.context.plan.passes:
+            return
+        for groups in phases:
+            budget, counter = self._budget(groups), WeightCounter(coupling, filters.layers_of(coupling, groups))
+            largest = gone | Shares({group: np.ones(len(group)) for group in groups}, budget).removed(1.0)
+            left = counter.left(largest) / counter.left(gone)
+            if left > most and not budget.ratios.keys() >= set(groups):
+                names = ", ".join(group.name for group in groups)
+                loosen = "".join(f", loosen {flag}" for flag in restrictions(budget, {}))
+                raise PruneirError(
+                    f"pass ssd: params={most:g} is out of reach: the largest cut of {names} leaves {left:.3g} of the "
+                    f"weights; raise params or max_per_group{loosen}"
+                )
+            gone = largest
 
     def phase(self, names: Sequence[str]) -> None:
         """Sparsity training, the threshold, the cut and retraining of the groups of some names."""
         what = self.what
         layers = filters.layers_of(*self._groups(self.graph, names))
-        pulled = tuple(escape(weight.name) for weight in layers)
-        sparse = self._trained("sparsity training", 0.0, replace(what, epochs=what.induction, l1_at=pulled))
+        sparse = self._trained("sparsity training", 0.0, replace(what, epochs=what.induction), layers)
         coupling, groups = self._groups(sparse, names)
         layers = filters.layers_of(coupling, groups)
         induced = self._score("threshold", 0.45, sparse)
@@ -219,7 +263,11 @@ class _Running:
         if what.params is not None:
             counter = WeightCounter(coupling, filters.layers_of(coupling, shares.of))
             goal = what.params * counter.total
-            return cut(shares.largest(lambda removed: counter.left(removed) <= goal))
+            found = cut(shares.largest(lambda removed: counter.left(removed) <= goal))
+            if (left := counter.left(found.removed)) > goal:  # as far as what earlier phases left lets it
+                told = f"the largest cut leaves {left / counter.total:.3g} of its weights"
+                self.notes.append(f"{self._label}: params={what.params:g} is missed: {told}")
+            return found
         worst = induced.points - what.cut_tolerance - _ROUNDING
         return cut(shares.smallest(lambda least: cut(least).score.points >= worst, _GRID))
 
@@ -237,13 +285,16 @@ class _Running:
 
     # Training and scoring
 
-    def _trained(self, stage: str, share: float, training: Training) -> Graph:
+    def _trained(self, stage: str, share: float, training: Training, layers: Sequence[Weight] = ()) -> Graph:
+        """The network after a training, whose penalty on weights is on those of some layers alone."""
         from pruneir.training.fit import NothingToLearn, fit  # noqa: PLC0415 - torch is an extra
 
         context = self.context
         assert context.data is not None
         seed = int(np.random.SeedSequence((context.seed, len(self.done), int(10 * share))).generate_state(1)[0])
-        few = self.what.trained_on
+        few, place = self.what.trained_on, context.checkpoints
+        if place is not None:
+            place /= f"phase{self._label}-{stage.replace(' ', '-')}"
         try:
             fitted = fit(
                 self.graph,
@@ -254,14 +305,31 @@ class _Running:
                 seed=seed,
                 plan=self.several.whole,
                 progress=lambda text, done: self._tell(f"{stage}, {text}", share + 0.4 * done),
+                checkpoints=place,
+                resume=place is not None,
+                penalties=partial(self._penalties, {weight.name for weight in layers}),
             )
-        except NothingToLearn:
+        except NothingToLearn as error:
+            self.notes.append(f"{self._label}, {stage}: {error}")
             return self.graph
         if fitted.failed:
             raise PruneirError(f"pass ssd: {stage} of {self._label} stopped: {fitted.stopped}")
         self.notes += [f"{self._label}, {stage}: {note}" for note in fitted.notes]
         self.several.trained(fitted.changed)
         return fitted.graph
+
+    def _penalties(
+        self, names: Collection[str], network: Network, trained: list[str], training: Training, masks: Masks | None
+    ) -> Penalties:
+        """Those of a training, but that on weights only for those of some names."""
+        from pruneir.training.penalties import Penalties  # noqa: PLC0415 - torch is an extra
+
+        found = Penalties(network, trained, training, masks)
+        within = {id(network.weights[name]) for name in trained if name in names}
+        found.pulled = [weight for weight in found.pulled if id(weight) in within]
+        if training.l1_weights and not found.pulled:
+            self.notes.append(f"{self._label}: freeze, only or l1_at leave no weight of its layers to pull to zero")
+        return found
 
     def _score(self, stage: str, share: float, graph: Graph) -> Score:
         self._tell(stage, share)

@@ -289,6 +289,7 @@ def sensitivity(
     values: Sequence[float] = (),
     samples: int = 2000,
     only: Sequence[str] = (),
+    anchors: str | os.PathLike[str] | None = None,
     labels: str | None = None,
     scale: float | None = None,
     mean: Sequence[float] = (),
@@ -303,12 +304,14 @@ def sensitivity(
     values   a few from mild to severe if not given
     samples  of the data, at most, chosen by chance
     only     globs of tensors and nodes
+    anchors  .npy file of a detector's anchors, where the graph does not hold them
     """
     graph = load(network)
     if input_shapes:
         graph = with_input_shapes(graph, input_shapes)
     given = load_data(data, graph, labels=labels, scaling=Scaling(scale, tuple(mean), tuple(std))).some(samples)
-    return scan(graph, given, by, values, only=_globs(only), progress=progress or (lambda stage, share: None))
+    told = progress or (lambda stage, share: None)
+    return scan(graph, given, by, values, only=_globs(only), anchors=given_anchors(anchors), progress=told)
 
 
 def compile(

@@ -1,14 +1,30 @@
-"""Where results go: names beside the input, checked before any work, and written whole or not at all."""
+"""Where results go: names beside the input, checked before any work, and written whole or not at all.
+
+And which files options name: these are fields with `metadata=NAMED`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from pruneir.errors import PruneirError
+
+NAMED = {"file": True}
+"""Of a dataclass's field: its value is the path of a file that is read, or None."""
+
+
+def digests(options: Any) -> dict[str, str]:
+    """SHA-256 of the files that the fields of a dataclass name, by field; a file that is not there has none."""
+    named = {field.name: getattr(options, field.name) for field in fields(options) if field.metadata == NAMED}
+    there = {name: Path(path) for name, path in named.items() if path is not None and Path(path).is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()}
 
 
 def beside(source: str | Path) -> Path:

@@ -18,14 +18,14 @@ import numpy as np
 
 from pruneir.detection.anchors import Anchors
 from pruneir.detection.detect import Detector
-from pruneir.detection.heads import Heads, heads_if_any
+from pruneir.detection.heads import Heads, heads_if_any, why_unread
 from pruneir.detection.metrics import VOC, MeanPrecision
-from pruneir.detection.truths import are_boxes, is_list, padded
+from pruneir.detection.truths import are_boxes, padded
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 
 if TYPE_CHECKING:
-    from pruneir.data import Batch, Data
+    from pruneir.data import Data
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["mAP", "accuracy", "agreement", "fidelity"]
@@ -49,10 +49,12 @@ class Score:
 class Tally:
     """A score that is being counted, batch by batch.
 
-    heads  the outputs that tell boxes, if there are some
+    heads     the outputs that tell boxes, if there are some
+    detector  how these are read
     """
 
     heads: Heads | None = None
+    detector: Detector = field(default_factory=Detector)
     kind: Kind | None = None
     samples: int = 0
     _hits: int = 0
@@ -63,7 +65,7 @@ class Tally:
         """Count some samples.
 
         outputs  the network's outputs, samples along axis 0
-        labels   `[n]`, or boxes, if there are any
+        labels   `[n]`, or boxes `[n, most, 5]`, if there are any
         other    the other network's outputs, for a score without labels
         """
         kind = kind_of(outputs, labels, self.heads)
@@ -73,7 +75,7 @@ class Tally:
         if kind == "mAP":
             assert labels is not None
             assert self.heads is not None
-            found = self.heads.detections(outputs, Detector())
+            found = self.heads.detections(outputs, self.detector)
             for one, truths in zip(found, padded(labels, len(outputs[0])), strict=True):
                 self._precision.add(one, truths)
         elif kind == "accuracy":
@@ -123,7 +125,7 @@ def score(graph: Graph, data: Data, other: Graph | None = None, *, anchors: Anch
     running, reference = session(graph), None
     for batch in data.batches():
         outputs = [np.asarray(each)[: batch.count] for each in running.run(graph.outputs, batch.feeds)]
-        labels = labels_of(batch)
+        labels = batch.own_labels
         tally = tally or tally_of([graph, *([other] if other is not None else [])], outputs, anchors)
         theirs = None
         if other is not None and kind_of(outputs, labels, tally.heads) not in LABELLED:
@@ -139,16 +141,25 @@ def tally_of(graphs: Sequence[Graph], outputs: Sequence[Array], anchors: Anchors
     return Tally(heads_if_any(graphs, shapes, anchors))
 
 
-def labels_of(batch: Batch) -> Array | None:
-    """The labels of the samples that count; boxes that are listed name their samples."""
-    if batch.labels is None or is_list(batch.labels):
-        return batch.labels
-    return batch.labels[: batch.count]
+def unread(graphs: Sequence[Graph], data: Data) -> str:
+    """Why the labels of some samples, boxes, say nothing of networks whose outputs are a detector's heads.
+
+    Empty where they do, where labels are no boxes, and where outputs are no heads. Anchors may be in any network.
+    """
+    from pruneir.onnx_io import session  # noqa: PLC0415 - ONNX Runtime is slow to import
+
+    if not data.has_labels:
+        return ""
+    batch = next(data.batches(1, data.batch or 1))
+    if batch.own_labels is None or not are_boxes(batch.own_labels):
+        return ""
+    outputs = session(graphs[0]).run(graphs[0].outputs, batch.feeds)
+    return why_unread(graphs, {n: np.shape(o) for n, o in zip(graphs[0].outputs, outputs, strict=True)})
 
 
 def kind_of(outputs: Sequence[Array], labels: Array | None, heads: Heads | None = None) -> Kind:
     """What can be counted of some samples' outputs, `[n]` labels or boxes given or not."""
-    if heads is not None and labels is not None and are_boxes(labels, len(outputs[0])):
+    if heads is not None and labels is not None and are_boxes(labels):
         return "mAP"
     classes = len(outputs) == 1 and outputs[0].ndim >= 2 and outputs[0].shape[1] > 1
     classes = classes and outputs[0].size == len(outputs[0]) * outputs[0].shape[1]

@@ -7,10 +7,15 @@ import pytest
 
 from pruneir.data import from_arrays
 from pruneir.detection.anchors import anchors_from
+from pruneir.detection.detect import Detector
 from pruneir.detection.evaluate import mean_precision
+from pruneir.detection.metrics import VOC, MeanPrecision
+from pruneir.detection.truths import padded
 from pruneir.errors import PruneirError
-from pruneir.score import Tally, score
-from support.detector import ANCHORS, detector, scenes
+from pruneir.onnx_io import session
+from pruneir.score import Tally, score, unread
+from pruneir.shapes import with_input_shapes
+from support.detector import ANCHORS, detector, listed, scenes
 
 THREE = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
 FLIPPED = THREE[:, ::-1]
@@ -59,18 +64,44 @@ BOXES = detector()
 """A detector that holds its anchors."""
 
 
-@pytest.mark.parametrize("softened", [False, True])
+ENDS = {
+    "scores": "",
+    "softmax": "conf = Softmax(scores, axis=2)",
+    "log-softmax": "conf = LogSoftmax(scores, axis=2)",
+    "softmax and copies": "s = Softmax(scores, axis=2); t = Dropout(s); conf = Identity(t)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("form", ["padded", "listed"])
-def test_boxes_are_scored_by_map(form: str, softened: bool) -> None:
-    graph = detector(end="Softmax(scores, axis=2)") if softened else BOXES
+def test_boxes_are_scored_by_map(form: str, end: str) -> None:
+    graph = detector(end=end)
     arrays = scenes(70)
-    image, place = np.nonzero(arrays["y"][..., 0] >= 0)
-    listed = {"x": arrays["x"], "y": np.column_stack([image, arrays["y"][image, place]]).astype(np.float32)}
-    found = score(graph, from_arrays(arrays if form == "padded" else listed, graph))
+    found = score(graph, from_arrays(arrays if form == "padded" else listed(arrays), graph))
     assert (found.kind, found.samples) == ("mAP", 70)
     plain = mean_precision(BOXES, from_arrays(arrays, BOXES))
     assert found.points == pytest.approx(plain.points, abs=1e-3)
     assert found.points > 0
+
+
+def test_sigmoids_are_chances_as_they_are() -> None:
+    graph, arrays, counted = detector(end="conf = Sigmoid(scores)"), scenes(20), MeanPrecision(VOC)
+    loc, conf = session(graph).run(["loc", "conf"], {"x": arrays["x"]})
+    found = Detector().detect(np.asarray(loc), np.asarray(conf), anchors_from(ANCHORS, "anchors"))
+    for one, truths in zip(found, padded(arrays["y"], 20), strict=True):
+        counted.add(one, truths)
+    assert score(graph, from_arrays(arrays, graph)).points == pytest.approx(counted.points)
+
+
+@pytest.mark.parametrize("form", ["padded", "listed"])
+def test_a_batch_of_fixed_size_counts_its_samples_alone(form: str) -> None:
+    arrays, fixed = scenes(11), with_input_shapes(BOXES, {"x": (8, 1, 24, 24)})
+    given = arrays if form == "padded" else listed(arrays)
+    plain = mean_precision(BOXES, from_arrays(arrays, BOXES))
+    assert mean_precision(fixed, from_arrays(given, fixed)).points == pytest.approx(plain.points, abs=1e-3)
+    found = score(fixed, from_arrays(given, fixed))
+    assert (found.kind, found.samples) == ("mAP", 11)
+    assert found.points == pytest.approx(plain.points, abs=1e-3)
 
 
 def test_anchors_may_be_given_or_in_the_other_network_and_without_any_boxes_do_not_count() -> None:
@@ -80,5 +111,11 @@ def test_anchors_may_be_given_or_in_the_other_network_and_without_any_boxes_do_n
     assert score(graph, data, BOXES, anchors=anchors_from(ANCHORS, "anchors")) == plain
     assert score(graph, data, BOXES) == plain
     assert score(graph, data, graph).kind == "fidelity"
+    assert [unread(graphs, data) == "" for graphs in ([BOXES], [graph, BOXES], [graph])] == [True, True, False]
+    assert "135 anchors are no constant [A, 4] of the network; give them as anchors=FILE.npy" in unread([graph], data)
+    graph.set_initializer("some", ANCHORS)
+    graph.set_initializer("others", ANCHORS + 1)
+    assert "could be any of the constants some, others" in unread([graph], data)
+    assert unread([graph], from_arrays({"x": arrays["x"]}, graph)) == ""
     with pytest.raises(PruneirError, match="134 anchors, but 'loc' has 135 rows"):
         score(graph, data, anchors=anchors_from(ANCHORS[:-1], "anchors"))

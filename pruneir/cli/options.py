@@ -57,6 +57,10 @@ Threads = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, help="Of the random inputs, where there are no data.")]
 
 
+_LONGEST = 2**31 - 1
+"""Entries of an axis of an input."""
+
+
 def input_shapes(given: list[str] | None) -> dict[str, tuple[int | str, ...]]:
     """Shapes by input, from `x:1,3,224,224` and `x:1x3x224x224`; a word is a symbol."""
     shapes = {}
@@ -65,6 +69,10 @@ def input_shapes(given: list[str] | None) -> dict[str, tuple[int | str, ...]]:
         dims = [dim.strip() for dim in (sizes.split(",") if "," in sizes else sizes.split("x"))]
         if not colon or not name or not all(_is_dim(dim) for dim in dims):
             raise PruneirError(f"--input-shape: '{text}' is not NAME:SIZES, such as x:1,3,224,224 or x:Nx3x224x224")
+        if name in shapes:
+            raise PruneirError(f"--input-shape: input '{name}' is given twice; give it one shape")
+        if any(dim.isdigit() and int(dim) > _LONGEST for dim in dims):
+            raise PruneirError(f"--input-shape: '{text}' has an axis longer than {_LONGEST:,}")
         shapes[name] = tuple(int(dim) if dim.isdigit() else dim for dim in dims)
     return shapes
 

@@ -98,7 +98,7 @@ def _show(made: Trained, output: Path, *, table: bool) -> None:
     for warning in made.warnings:
         out.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     if not made.ok and not table:
-        out.print(f"training stopped: {made.fitted.stopped}", style="bold red", soft_wrap=True)
+        out.print(f"training stopped: {made.fitted.ended}", style="bold red", soft_wrap=True)
     if table:
         out.print(where(made, output))
 

@@ -6,6 +6,7 @@ unpacked when it is asked for, to a temporary file if it is large.
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import tempfile
@@ -40,19 +41,16 @@ _DAMAGED = (
 )
 
 
-def read(path: Path) -> Mapping[str, Array] | Array:
+def read(path: str | os.PathLike[str]) -> Mapping[str, Array] | Array:
     """The arrays of an .npz file by name, each opened when it is asked for; or that of an .npy file."""
+    path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(len(npy.MAGIC_PREFIX))
-            file.seek(0)
-            return _mapped(file, 0) if start == npy.MAGIC_PREFIX else Archive(path)
+            return _opened(file, path)
     except FileNotFoundError:
         raise PruneirError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise PruneirError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except _DAMAGED:
-        _fail(path)
 
 
 class Archive(Mapping[str, Array]):
@@ -98,6 +96,14 @@ class Archive(Mapping[str, Array]):
                 f"{self.path}: '{name}' cannot be unpacked to {tempfile.gettempdir()} ({error.strerror or error}, "
                 f"{size / 1e9:,.1f} GB): set TMPDIR to another folder, or store it with numpy.savez"
             ) from None
+
+
+def _opened(file: IO[bytes], path: Path) -> Mapping[str, Array] | Array:
+    try:
+        start = file.read(len(npy.MAGIC_PREFIX))
+        return _mapped(file, 0) if start == npy.MAGIC_PREFIX else Archive(path)
+    except _DAMAGED:
+        _fail(path)
 
 
 def _mapped(file: IO[bytes], start: int) -> Array:

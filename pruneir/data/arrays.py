@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pruneir.data.fitting import Input, fitted, key_of, require_counts, require_finite
-from pruneir.data.labels import Boxes, are_boxes, require_classes
+from pruneir.data.labels import Boxes, are_listed, require_classes
 from pruneir.data.source import Samples, Store
 from pruneir.errors import PruneirError
 
@@ -59,7 +59,7 @@ class Arrays(Store):
         if key not in arrays:
             raise PruneirError(f"--labels: {self.name} has no array '{key}'; it has {', '.join(arrays)}")
         found = _array(arrays[key], key, self.name)
-        if are_boxes(found, self.count, classes):
+        if are_listed(found, self.count, classes):
             return Boxes(found)
         if found.ndim == 0 or len(found) != self.count:
             count = len(found) if found.ndim else 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pruneir.data.fitting import Input, batch_size, converted
+from pruneir.data.labels import by_sample
 from pruneir.data.scaling import Scaling
 from pruneir.data.source import Samples, Some, Source
 
@@ -29,6 +30,13 @@ class Batch:
     labels: Array | None
     count: int
     boxes: bool = False
+
+    @property
+    def own_labels(self) -> Array | None:
+        """The labels of the samples that count, one each: of boxes `[M, 6]` those of the sample, `[count, most, 5]`."""
+        if self.labels is None:
+            return None
+        return by_sample(self.labels, self.count) if self.boxes else self.labels[: self.count]
 
 
 class Data:

@@ -65,7 +65,7 @@ def key_of(arrays: Iterable[str], name: str, inputs: Mapping[str, Input], source
         return name
     if len(inputs) == 1 and "x" in known:
         return "x"
-    also = " or 'x'" if len(inputs) == 1 else ""
+    also = " or 'x'" if len(inputs) == 1 and name != "x" else ""
     raise PruneirError(f"{source}: no array '{name}'{also} for that input; it has {', '.join(known) or 'none'}")
 
 

@@ -1,4 +1,4 @@
-"""Labels: one per sample, of any kind, or boxes `[M, 6]`: image index, class, x0, y0, x1, y1."""
+"""Labels: one per sample, of any kind, or boxes `[M, 6]` that are listed: image index, class, x0, y0, x1, y1."""
 
 from __future__ import annotations
 
@@ -44,8 +44,21 @@ def moved(boxes: Array, start: int) -> Array:
     return found
 
 
-def are_boxes(labels: Array, count: int, classes: int | None) -> bool:
-    """Whether labels are boxes: six columns, which one per sample would have if there are six scores only."""
+def by_sample(boxes: Array, count: int) -> Array:
+    """Listed boxes as those of `count` samples, `[count, most, 5]`: class, box; class −1 where there is none."""
+    images = boxes[:, 0].astype(np.int64)
+    here = np.flatnonzero((images >= 0) & (images < count))
+    here = here[np.argsort(images[here], kind="stable")]
+    counts = np.bincount(images[here], minlength=count)
+    found = np.zeros((count, max(counts.max(initial=0), 1), _BOX - 1), np.float32)
+    found[..., 0] = -1
+    place = np.arange(len(here)) - np.repeat(np.cumsum(counts) - counts, counts)
+    found[images[here], place] = boxes[here, 1:]
+    return found
+
+
+def are_listed(labels: Array, count: int, classes: int | None) -> bool:
+    """Whether labels are listed boxes: six columns, which one per sample would have if there are six scores only."""
     return labels.ndim == 2 and labels.shape[1] == _BOX and not (len(labels) == count and classes == _BOX)
 
 

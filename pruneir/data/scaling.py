@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,9 @@ class Scaling:
     order: Literal["rgb", "bgr"] = "rgb"
 
     def __post_init__(self) -> None:
+        for flag, values in (("--scale", (self.scale or 0.0,)), ("--mean", self.mean), ("--std", self.std)):
+            if not all(map(isfinite, values)):
+                raise PruneirError(f"{flag}: {', '.join(f'{value:g}' for value in values)} is not finite")
         if any(value == 0 for value in self.std):
             raise PruneirError("--std: a standard deviation of 0 cannot be divided by")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -17,6 +18,9 @@ from pruneir.graph import Graph
 from pruneir.onnx_io.session import session
 from pruneir.shapes import with_input_shapes
 
+_CROWD = 4
+"""Threads for each processor at most: ONNX Runtime's all spin, and with more of them a run hardly ends."""
+
 
 @runtime_checkable
 class Threaded(Protocol):
@@ -31,12 +35,15 @@ class Threaded(Protocol):
 
 
 def on_threads(artifact: Artifact, threads: int | None) -> Artifact:
-    """The artifact on so many threads."""
-    if threads is None:
-        return artifact
-    if not isinstance(artifact, Threaded):
-        raise PruneirError(f"--threads: {artifact.manifest.target} runs no threads; leave it out")
-    return artifact.with_threads(threads)
+    """The artifact on so many threads, or on its own. PruneirError where these are too many for the machine."""
+    if threads is not None:
+        if not isinstance(artifact, Threaded):
+            raise PruneirError(f"--threads: {artifact.manifest.target} runs no threads; leave it out")
+        artifact = artifact.with_threads(threads)
+    most = _CROWD * (os.cpu_count() or 1)
+    if isinstance(artifact, Threaded) and artifact.threads > most:
+        raise PruneirError(f"--threads: {artifact.threads} are too many to be timed here; give at most {most}")
+    return artifact
 
 
 def contests(

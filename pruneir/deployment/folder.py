@@ -54,6 +54,9 @@ def filled(folder: Path) -> Iterator[Path]:
     draft, old = (place.with_name(f".{place.name}.{what}-{mark}") for what in ("new", "old"))
     try:
         draft.mkdir()
+    except OSError as error:
+        raise PruneirError(f"{folder} cannot be written ({error.strerror}); give another place") from None
+    try:
         yield draft
         if place.exists():
             place.rename(old)

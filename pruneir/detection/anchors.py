@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,11 @@ def anchors_from(array: Array, name: str) -> Anchors:
     return Anchors(boxes.astype(np.float32), variances.astype(np.float32))
 
 
-def load_anchors(path: Path) -> Anchors:
+class Unanchored(PruneirError):
+    """A graph holds no anchors, or several lists that could be them."""
+
+
+def load_anchors(path: str | os.PathLike[str]) -> Anchors:
     """The anchors in an .npy file."""
     found = archive.read(path)
     if not isinstance(found, np.ndarray):
@@ -89,15 +93,15 @@ def load_anchors(path: Path) -> Anchors:
     return anchors_from(found, str(path))
 
 
-def given_anchors(path: str | None) -> Anchors | None:
+def given_anchors(path: str | os.PathLike[str] | None) -> Anchors | None:
     """The anchors in an .npy file that an option names; None without one."""
-    return load_anchors(Path(path)) if path is not None else None
+    return load_anchors(path) if path is not None else None
 
 
 def anchors_of(graph: Graph, count: int) -> Anchors:
     """The anchors that a graph holds: its one constant that is a list of `count` of them.
 
-    PruneirError if there is none, or if there are several.
+    Unanchored if there is none, or if there are several.
     """
     found: dict[str, Anchors] = {}
     for name in graph.values:
@@ -114,7 +118,7 @@ def anchors_of(graph: Graph, count: int) -> Anchors:
     if len(found) == 1:
         return next(iter(found.values()))
     what = f"could be any of the constants {', '.join(found)}" if found else "are no constant [A, 4] of the network"
-    raise PruneirError(f"the {count:,} anchors {what}; give them as anchors=FILE.npy")
+    raise Unanchored(f"the {count:,} anchors {what}; give them as anchors=FILE.npy")
 
 
 def _shaped(array: Array) -> Array | None:

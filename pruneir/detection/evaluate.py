@@ -23,17 +23,18 @@ def mean_precision(
     detector  how heads are read
 
     PruneirError for data without labels, and for a network whose outputs are not loc and conf. A conf that ends in a
-    Softmax is taken as it is.
+    Softmax or Sigmoid is taken as it is.
     """
     from pruneir.onnx_io import session  # noqa: PLC0415 - ONNX Runtime is slow to import
 
     running, counted, detector, heads = session(graph), MeanPrecision(rule), detector or Detector(), None
     for batch in data.batches():
-        if batch.labels is None:
+        labels = batch.own_labels
+        if labels is None:
             raise PruneirError("mean average precision needs boxes as labels, and the data have none; give --labels")
         outputs = [np.asarray(each)[: batch.count] for each in running.run(graph.outputs, batch.feeds)]
-        heads = heads or heads_of(graph, {n: o.shape for n, o in zip(graph.outputs, outputs, strict=True)}, anchors)
+        heads = heads or heads_of([graph], {n: o.shape for n, o in zip(graph.outputs, outputs, strict=True)}, anchors)
         found = heads.detections(outputs, detector)
-        for one, truths in zip(found, padded(batch.labels, batch.count), strict=True):
+        for one, truths in zip(found, padded(labels, batch.count), strict=True):
             counted.add(one, truths)
     return counted

@@ -1,6 +1,6 @@
 """A folder in which a run of several rounds writes down what it did, so that it can go on after it was stopped.
 
-    run.json                 which run this is: a fingerprint of the network, the recipe and the data
+    run.json                 which run this is: a fingerprint of the network, the recipe with its files, and the data
     round-1.onnx, .json      the network after a round, and what the passes did
     round-2/pass-3/          what a pass keeps for itself, such as the epochs of a training
     log.txt                  one line a step
@@ -153,14 +153,17 @@ class Journal:
 
 
 def fingerprint(graph: Graph, recipe: Recipe, data: Mapping[str, Data | None]) -> str:
-    """What tells runs apart: the network, the recipe but for how far it goes, and of each data set how many samples
-    there are, and some of them, drawn at random, with their labels.
+    """What tells runs apart: the network, the recipe but for how far it goes, the files that its options name, and of
+    each data set how many samples there are, and some of them, drawn at random, with their labels.
     """
     digest = hashlib.sha256(skeleton(graph).SerializeToString(deterministic=True))
     for name, array in constants(graph).items():
         digest.update(name.encode())
         digest.update(array.tobytes())
     digest.update(replace(recipe, rounds=1, max_drop=None).to_toml().encode())
+    for step in recipe.steps:
+        for name, contents in files.digests(step.what).items():
+            digest.update(f"{name}={contents}".encode())
     for what, samples in data.items():
         digest.update(what.encode())
         if samples is None:

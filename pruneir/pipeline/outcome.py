@@ -138,7 +138,12 @@ class Outcome:
     @property
     def phases(self) -> tuple[PhaseRow, ...]:
         """The phases of passes that prune and train in turn, of the rounds that were taken."""
-        return tuple(row for records in self.by_round for record in records for row in record.result.phases)
+        return tuple(
+            replace(row, round=number)
+            for number, records in enumerate(self.by_round, 1)
+            for record in records
+            for row in record.result.phases
+        )
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from pruneir.coupling import Coupling, couple
 from pruneir.data import Data
+from pruneir.detection.anchors import Anchors
 from pruneir.errors import Refusal
 from pruneir.graph import Graph
 from pruneir.pipeline.plan import Cuts, Plan
@@ -91,6 +92,7 @@ class Context:
     ratios    ratio by glob, instead of the pass's own
     couplings  where a pass asks for the coupling of the graph that it was given
     checkpoints  a folder of this pass's own, where it may keep what it needs to go on after it was stopped
+    anchors   of a detector, that a pass of the chain names; scores need them
     """
 
     original: Graph
@@ -107,6 +109,7 @@ class Context:
     ratios: Mapping[str, float] = field(default_factory=dict)
     couplings: Couplings = field(default_factory=Couplings)
     checkpoints: Path | None = None
+    anchors: Anchors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class PhaseRow:
     channels_before, channels_after  of the groups that were cut
     macs, params   of the network, after the cut
     induced, cut, retrained   its score after sparsity training, after the cut, and after retraining
+    round       of the chain, from 1
     """
 
     name: str
@@ -157,6 +161,7 @@ class PhaseRow:
     induced: Score
     cut: Score
     retrained: Score
+    round: int = 1
 
 
 @dataclass(frozen=True, slots=True)

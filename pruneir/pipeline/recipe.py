@@ -23,6 +23,7 @@ A resolved recipe says what came of it: every option of every pass, and the shar
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -78,9 +79,16 @@ class Recipe:
 
     @property
     def anchors(self) -> str | None:
-        """The file of a detector's anchors, where a pass names one: scores need them as training does."""
-        named = (getattr(step.what, "anchors", None) for step in self.steps)
-        return next((each for each in named if each is not None), None)
+        """The file of a detector's anchors, where a pass names one: scores need them as training does.
+
+        PruneirError where passes name several.
+        """
+        named = [each for step in self.steps if (each := getattr(step.what, "anchors", None)) is not None]
+        if len({os.path.realpath(each) for each in named}) > 1:
+            raise PruneirError(
+                f"passes name anchors in {', '.join(dict.fromkeys(named))}; give one file to all of them"
+            )
+        return named[0] if named else None
 
     def resolved(self, rows: Iterable[Iterable[GroupRow]]) -> Recipe:
         """This recipe with the share that each step cut from each group, from the table rows of each step."""

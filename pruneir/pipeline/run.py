@@ -29,7 +29,7 @@ from pruneir.pipeline.outcome import Outcome, Record, Round
 from pruneir.pipeline.passes import Context, Couplings, Kept, Result, Uncut
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
-from pruneir.score import Score, score
+from pruneir.score import Score, score, unread
 from pruneir.targets import target
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def run(
     validation   samples to choose on, where a pass or a schedule does
     checkpoints  a folder to write every round down in; with `resume` a run that was stopped goes on from there
     """
+    if recipe.max_drop is not None and not recipe.max_drop >= 0:
+        raise PruneirError(f"max_drop={recipe.max_drop:g} is not a number of points from 0 up")
     if recipe.max_drop is not None and validation is None and data is None:
         raise PruneirError("max_drop is of the score on samples; give --val, or --data")
     journal = None
@@ -122,7 +124,7 @@ class _Chain:
             after=cost(self.couplings.of(graph)),
             drift=self.checker.drift(self.original, graph) if self.checker else None,
             measured_on=self.checker.source if self.checker else "",
-            data_warnings=self.data.warnings if self.data else (),
+            data_warnings=self._warnings(),
             base=base,
             rounds=tuple(rounds) if scored else (),
             taken=taken,
@@ -155,6 +157,12 @@ class _Chain:
     def _score(self, graph: Graph) -> Score | None:
         samples = self.validation or self.data
         return score(graph, samples, self.original, anchors=self.anchors) if samples is not None else None
+
+    def _warnings(self) -> tuple[str, ...]:
+        """What one should know of the samples."""
+        samples = self.validation or self.data
+        unscored = unread([self.original], samples) if samples is not None and self.anchors is None else ""
+        return (*(self.data.warnings if self.data else ()), *filter(None, [unscored]))
 
     def _pass(self, graph: Graph, step: Step, where: str = "") -> Graph:
         """One pass, checked and written down."""
@@ -219,6 +227,7 @@ class _Chain:
             ratios={**recipe.ratios, **step.ratios},
             couplings=self.couplings,
             checkpoints=self.place,
+            anchors=self.anchors,
         )
 
     def _measured(self, graph: Graph) -> Cost:

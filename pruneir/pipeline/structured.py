@@ -67,7 +67,7 @@ class Structured(Pass):
             scores,
             budget,
             lambda some: counter.total(coupling.dead(some.items())) / total,
-            _restrictions(budget, why),
+            restrictions(budget, why),
         )
         for group in scores:
             why[group.name] = why_not_more(group, len(removed.get(group, ())), budget)
@@ -120,7 +120,7 @@ def removing(
     )
 
 
-def _restrictions(budget: Budget, why: Mapping[str, str]) -> list[str]:
+def restrictions(budget: Budget, why: Mapping[str, str]) -> list[str]:
     """The options in force that keep channels from going."""
     flags = {"--keep": "kept by --keep", "--keep-inputs": "kept by --keep-inputs", "--only": "left out by --only"}
     found = [flag for flag, reason in flags.items() if reason in why.values()]

@@ -10,7 +10,7 @@ from pruneir.data import Data
 from pruneir.detection.anchors import Anchors
 from pruneir.graph import Graph
 from pruneir.onnx_io import session
-from pruneir.score import LABELLED, Kind, Tally, kind_of, labels_of, tally_of
+from pruneir.score import LABELLED, Kind, Tally, kind_of, tally_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def accuracy(before: Graph, after: Graph, data: Data, anchors: Anchors | None = 
     running = [session(before), session(after)]
     tallies: list[Tally] = []
     for batch in data.batches():
-        labels = labels_of(batch)
+        labels = batch.own_labels
         made = [[np.asarray(o)[: batch.count] for o in each.run(before.outputs, batch.feeds)] for each in running]
         tallies = tallies or [tally_of([before, after], outputs, anchors) for outputs in made]
         for outputs, tally in zip(made, tallies, strict=True):

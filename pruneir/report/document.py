@@ -80,6 +80,7 @@ def _phase(row: PhaseRow) -> dict[str, Any]:
     """A phase of a pass that prunes and trains in turn."""
     return {
         "name": row.name,
+        "round": row.round,
         "layers": list(row.layers),
         "threshold": row.threshold,
         "small": row.small,

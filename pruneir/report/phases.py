@@ -14,18 +14,26 @@ from pruneir.report.columns import aligned, plain
 
 
 def phases(rows: Sequence[PhaseRow]) -> Group:
-    """One line a phase: t, τ, channels, costs, and the score on its way; then the layers of each."""
+    """One line a phase: t, τ, channels, costs, and the score on its way; then the layers of each.
+
+    Where there are several rounds, a phase is called by its round too.
+    """
+    several = len({row.round for row in rows}) > 1
+    names = [f"{row.round} · {row.name}" if several else row.name for row in rows]
     shown: Table = plain()
     shown.add_column("phase", no_wrap=True)
     for head in ("t", "τ", "channels", "parameters", "MACs", "sparse", "cut", "retrained"):
         shown.add_column(head, justify="right", no_wrap=True)
     channels = aligned([(str(row.channels_before), str(row.channels_after)) for row in rows])
-    for row, count in zip(rows, channels, strict=True):
+    for name, row, count in zip(names, rows, channels, strict=True):
         points = [f"{each.points:.2f}" for each in (row.induced, row.cut, row.retrained)]
         judged = [f"{row.threshold:.2g}", "" if row.zeros is None else f"{row.zeros:.3f}"]
-        shown.add_row(row.name, *judged, count, numbers.count(row.params), numbers.count(row.macs), *points)
+        shown.add_row(name, *judged, count, numbers.count(row.params), numbers.count(row.macs), *points)
     kinds = ", ".join(dict.fromkeys(row.retrained.kind for row in rows))
-    lines = [Text.assemble((f"{row.name}  ", ""), (", ".join(row.layers), "dim"), overflow="fold") for row in rows]
+    lines = [
+        Text.assemble((f"{name}  ", ""), (", ".join(row.layers), "dim"), overflow="fold")
+        for name, row in zip(names, rows, strict=True)
+    ]
     told = (
         f"{kinds} after sparsity training, after the cut and after retraining, on {rows[0].retrained.samples:,} samples"
     )

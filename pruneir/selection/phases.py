@@ -8,6 +8,7 @@ import numpy as np
 
 from pruneir.coupling import Coupling, Group
 from pruneir.errors import PruneirError
+from pruneir.pipeline.registry import did_you_mean
 from pruneir.selection.candidates import matches
 from pruneir.sparsity.weights import weights
 
@@ -30,19 +31,25 @@ def by_size(coupling: Coupling, groups: Sequence[Group], count: int) -> list[lis
     return [[groups[index] for index in run] for run in _runs(sizes, min(count, len(groups)))]
 
 
-def by_globs(groups: Sequence[Group], given: Sequence[str]) -> list[list[Group]]:
+def by_globs(groups: Sequence[Group], given: Sequence[str], first: Sequence[Group] = ()) -> list[list[Group]]:
     """The groups that each text matches, `GLOB` or `GLOB;GLOB`; a group is of the first that does.
 
-    PruneirError for a text that matches no group, or none that is left.
+    groups  all that there are, whether they may be cut or not
+    first   those that there were before any was cut: what is left of one with a single channel is no group
+    PruneirError, with near matches, for a glob that matches none of either, and for a text that matches only groups of
+    earlier ones.
     """
-    left, found = list(groups), []
+    known, found, taken = [*groups, *first], [], list[str]()
     for text in given:
-        here = [group for group in left if matches(group, text.split(";"))]
-        if not here:
-            names = ", ".join(group.name for group in left) or "none"
-            raise PruneirError(f"phases: no group of channels is called '{text}'; those that are left are {names}")
-        found.append(here)
-        left = [group for group in left if group not in here]
+        globs = text.split(";")
+        for glob in globs:
+            if not any(matches(group, [glob]) for group in known):
+                hint = did_you_mean(glob, dict.fromkeys(group.name for group in known), "groups are")
+                raise PruneirError(f"phases: no group of channels is called '{glob}'; {hint}")
+        if all(matches(group, taken) for group in known if matches(group, globs)):
+            raise PruneirError(f"phases: all that '{text}' matches is already in an earlier phase")
+        found.append([group for group in groups if matches(group, globs) and not matches(group, taken)])
+        taken += globs
     return found
 
 

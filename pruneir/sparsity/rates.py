@@ -10,6 +10,7 @@ import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from pruneir.data import Data
+from pruneir.detection.anchors import Anchors
 from pruneir.errors import PruneirError
 from pruneir.folding.edit import remove_dead
 from pruneir.graph import Graph
@@ -110,20 +111,23 @@ def smallest_rates(
     drop: float,
     sample: float = 1.0,
     progress: Callable[[str, float], None] = lambda what, share: None,
+    *,
+    anchors: Anchors | None = None,
 ) -> dict[Site, float]:
     """The smallest winner rates at which the network loses at most `drop` points on the data, value after value.
 
     Each has an equal part of `drop`, and what those before it left of theirs; their masks are there already. Without
-    labels, points are of what the network does without masks. A smaller rate is taken to lose more.
+    labels, points are of what the network does without masks. A smaller rate is taken to lose more. A detector's
+    `anchors` are those that the graph holds if none are given.
     """
-    base = score(graph, data, graph).points
+    base = score(graph, data, graph, anchors=anchors).points
     found: dict[Site, float] = {}
     for index, site in enumerate(scanned):
         progress(f"winner rate of {site.layer}", index / len(scanned))
 
         def bears(rate: float, site: Site = site, allowed: float = drop * (index + 1) / len(scanned)) -> bool:
             masked, _ = with_winners(graph, {**found, site: rate}, sample)
-            return base - score(masked, data, graph).points <= allowed + _ROUNDING
+            return base - score(masked, data, graph, anchors=anchors).points <= allowed + _ROUNDING
 
         found[site] = _RATES[bisect_left(_RATES[:-1], True, key=bears)]
     return found

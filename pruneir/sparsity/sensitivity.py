@@ -14,6 +14,7 @@ from pruneir.sparsity.weights import Weight, masked, weights
 
 if TYPE_CHECKING:
     from pruneir.data import Data
+    from pruneir.detection.anchors import Anchors
 
 By = Literal["quality", "sparsity"]
 QUALITIES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
@@ -71,13 +72,15 @@ def sensitivity(
     values: Sequence[float] = (),
     *,
     only: Sequence[str] = (),
+    anchors: Anchors | None = None,
     progress: Callable[[str, float], None] = lambda stage, share: None,
 ) -> Sensitivity:
     """Prune each weight alone to each value, and score the network.
 
-    data    samples to score on: by accuracy where they have labels, else by agreement with the network as it is
+    data    samples to score on: by accuracy or mAP where they have labels, else by agreement with the network as it is
     values  q, or shares; a few from mild to severe if not given
     only    globs of tensors and nodes
+    anchors  of a detector; default: those that the graph holds
     """
     chosen = [weight for weight in weights(graph) if not only or weight.is_called(only)]
     if not chosen:
@@ -89,16 +92,20 @@ def sensitivity(
         raise PruneirError(
             f"sensitivity: values of {by} are " + ("shares below 1" if by == "sparsity" else "from 0 up")
         )
-    whole, curves = score(graph, data, graph), []
+
+    def scored(network: Graph) -> Score:
+        return score(network, data, graph, anchors=anchors)
+
+    whole, curves = scored(graph), []
     for number, weight in enumerate(chosen):
         progress(weight.layer, number / len(chosen))
-        points = tuple(_point(graph, weight, by, value, data) for value in values)
-        curves.append(Curve(weight.name, weight.layer, weight.array.size, points))
+        found = tuple(_point(graph, weight, by, value, scored) for value in values)
+        curves.append(Curve(weight.name, weight.layer, weight.array.size, found))
     return Sensitivity(by, whole, tuple(curves))
 
 
-def _point(graph: Graph, weight: Weight, by: By, value: float, data: Data) -> Point:
+def _point(graph: Graph, weight: Weight, by: By, value: float, scored: Callable[[Graph], Score]) -> Point:
     mask = by_quality(weight, value) if by == "quality" else largest(weight, value)
     pruned = masked(graph, {weight.name: mask})
     left = int((weight.array[mask] != 0).sum()) / weight.array.size
-    return Point(value, left, score(pruned, data, graph).points)
+    return Point(value, left, scored(pruned).points)

@@ -21,15 +21,17 @@ class Fed:
     """A batch as tensors.
 
     feeds   by graph input
-    labels  one per sample that counts, if there are any
+    labels  one per sample that counts, if there are any, or boxes `[M, 6]`
     count   samples that count
     rows    samples that there are: those behind only fill up a batch of fixed size
+    own     the labels, one per sample that counts: boxes are `[count, most, 5]`
     """
 
     feeds: dict[str, Tensor]
     labels: Tensor | None
     count: int
     rows: int
+    own: np.ndarray | None = None
 
     def counting(self, values: Values) -> dict[str, Tensor]:
         """Values of the samples that count."""
@@ -71,16 +73,11 @@ class Feeder:
         """A batch as tensors."""
         feeds = {name: tensor_of(array).to(self.device) for name, array in batch.feeds.items()}
         rows = max((len(tensor) for tensor in feeds.values() if tensor.ndim), default=batch.count)
-        labels = None
+        labels, own = None, batch.own_labels
         if batch.labels is not None:
             if batch.labels.dtype.kind not in "biuf":
                 raise PruneirError(f"labels are {batch.labels.dtype}, not numbers; no loss takes these")
             if not np.isfinite(batch.labels).all():
                 raise PruneirError("labels hold NaN or infinity, from which nothing can be learned; mend them")
-            labels = tensor_of(_counting(batch, batch.labels, rows)).to(self.device)
-        return Fed(feeds, labels, batch.count, rows)
-
-
-def _counting(batch: Batch, labels: np.ndarray, rows: int) -> np.ndarray:
-    """The labels of the samples that count."""
-    return labels[: batch.count] if batch.count < rows == len(labels) and not batch.boxes else labels
+            labels = tensor_of(batch.labels if batch.boxes or own is None else own).to(self.device)
+        return Fed(feeds, labels, batch.count, rows, own)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pruneir.data import Data
 from pruneir.detection.anchors import given_anchors
-from pruneir.detection.heads import heads_if_any
+from pruneir.detection.heads import heads_if_any, heads_of
 from pruneir.errors import PruneirError
+from pruneir.files import digests
 from pruneir.graph import Graph
 from pruneir.pipeline.plan import Plan
 from pruneir.training import checkpoint as files
@@ -22,7 +23,7 @@ from pruneir.training.environment import device_of, settings
 from pruneir.training.epochs import NotFinite, Progress, Stepper
 from pruneir.training.feeding import Feeder
 from pruneir.training.heads import counterparts
-from pruneir.training.history import Epoch, Fitted, Judged
+from pruneir.training.history import Epoch, Fitted, Judged, which
 from pruneir.training.judging import Judge, float_outputs
 from pruneir.training.losses import Loss
 from pruneir.training.network import Network
@@ -86,7 +87,8 @@ def fit(
         run = _Run(untied(graph), training, data, validation, teacher, seed, masks, plan or Plan(), progress, penalties)
         folder = None
         if checkpoints is not None:
-            told = {**training.options, "seed": seed}
+            named = {f"the file of {name}": digest[:16] for name, digest in digests(training).items()}
+            told = {**training.options, **named, "seed": seed}
             networks = {"network": graph, "teacher": teacher}
             folder = Folder(checkpoints, files.mark_of(told, networks, {"data": data, "validation": validation}))
         return run.run(folder, resume=resume)
@@ -129,14 +131,15 @@ class _Run:
         first = next(iter(data.batches(min(_CHECKED, training.batch), _CHECKED)))
         self.first = first
         labels = first.labels
-        self.loss: Loss = loss_of(graph, training, labels, teacher is not None)
+        outputs = float_outputs(graph, self.network.eval(), self.feeder.fed(first))
+        networks = [graph, *([teacher] if teacher is not None else [])]
+        boxes = heads_of if training.loss == "multibox" else heads_if_any
+        heads = boxes(networks, outputs, given_anchors(training.anchors))
+        self.loss: Loss = loss_of(graph, training, labels, teacher is not None, heads)
         learned, theirs = None, {}
         if teacher is not None and (self.loss.teaches or labels is None):
             theirs = counterparts(graph, teacher)
             learned = Network(teacher).to(self.device).eval().requires_grad_(False)
-        outputs = float_outputs(graph, self.network.eval(), self.feeder.fed(first))
-        networks = [graph, *([teacher] if teacher is not None else [])]
-        heads = heads_if_any(networks, outputs, given_anchors(training.anchors))
         self.judge = Judge(self.loss, learned, tuple(outputs), theirs, heads)
         self.optimizer = optimizer([self.network.weights[name] for name in names], training)
         self.stepper = Stepper(
@@ -171,7 +174,7 @@ class _Run:
             try:
                 self._epoch(number)
             except NotFinite as problem:
-                stopped, failed = f"{problem}; the result is {_which(best.number)}", True
+                stopped, failed = str(problem), True
                 break
             state, judged = taken(self.network), self.history[-1].judged
             if not self.best_counts or (judged is not None and judged.beats(best.judged)):
@@ -233,7 +236,7 @@ class _Run:
             put(self.network, best.state)
             after = self._judged()
             if self.training.choose == "auto" and not (failed or self.training.sparsifies) and after.is_ruin_of(before):
-                self.notes.append(f"training made it worse, {after.since(before)}: the result is {_which(0)}; lower lr")
+                self.notes.append(f"training made it worse, {after.since(before)}: the result is {which(0)}; lower lr")
                 best, after = _Best(self.given, 0, before), before
         written, changed = write_back(self.graph, best.state, self.first)
         if self.best_counts and not best.number and self.history:
@@ -274,10 +277,6 @@ class _Run:
             "batches have a single sample, over which BatchNorm takes its statistics; give freeze_bn, or free the "
             "batch axis, --input-shape x:N,…"
         )
-
-
-def _which(number: int) -> str:
-    return f"epoch {number}" if number else "the network as it was given"
 
 
 def _told(ratios: dict[str, float]) -> str:

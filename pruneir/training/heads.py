@@ -12,8 +12,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from pruneir.detection.heads import maker_of
 from pruneir.errors import PruneirError
-from pruneir.graph import Graph, Operator
+from pruneir.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Head:
 
 def head_of(graph: Graph, output: str) -> Head:
     """The head of an output."""
-    operator = _maker(graph, output)
+    operator = maker_of(graph, output)
     if operator is not None and operator.is_a("Sigmoid"):
         return Head(output, operator.inputs[0], classes="each")
     if operator is None or not operator.is_a("Softmax", "LogSoftmax"):
@@ -79,17 +80,9 @@ def counterparts(graph: Graph, teacher: Graph) -> dict[str, str]:
 
 
 def _is_flat(graph: Graph, output: str) -> bool:
-    """Whether an output is [N, several], whatever axes of length 1 follow; a Sigmoid's are no scores of one class."""
-    kind, operator = graph.type_of(output), _maker(graph, output)
+    """Whether an output is [N, several], whatever axes of length 1 follow, and may be scores of classes."""
+    kind, operator = graph.type_of(output), maker_of(graph, output)
     shape = kind.shape if kind is not None else None
     if not shape or len(shape) < 2 or shape[1] == 1 or any(size != 1 for size in shape[2:]):
         return False
-    return operator is None or not operator.is_a("Sigmoid", "HardSigmoid", "Tanh")
-
-
-def _maker(graph: Graph, value: str) -> Operator | None:
-    """The operator that makes a value, whatever copies lie between."""
-    operator = graph.producer(value)
-    while operator is not None and operator.is_a("Identity", "Dropout"):
-        operator = graph.producer(operator.inputs[0])
-    return operator
+    return operator is None or not operator.is_a("HardSigmoid", "Tanh")

@@ -107,6 +107,11 @@ class Fitted:
     device: str = "cpu"
     notes: tuple[str, ...] = ()
 
+    @property
+    def ended(self) -> str:
+        """Why there are fewer epochs than asked for, and which one the result is of where that was a failure."""
+        return f"{self.stopped}; the result is {which(self.chosen)}" if self.failed else self.stopped
+
     def to_json(self) -> dict[str, Any]:
         """All but the network as plain data; what is not a finite number is null."""
         return {
@@ -115,7 +120,7 @@ class Fitted:
             "before": _finite(asdict(self.before)),
             "after": _finite(asdict(self.after)),
             "judged_on": self.judged_on,
-            "stopped": self.stopped or None,
+            "stopped": self.ended or None,
             "failed": self.failed,
             "changed": sorted(self.changed),
             "device": self.device,
@@ -133,6 +138,11 @@ def epoch_of(given: dict[str, Any]) -> Epoch:
             "sparsity": Sparsity(**given["sparsity"]),
         }
     )
+
+
+def which(number: int) -> str:
+    """The network after an epoch, in words; 0: before the first."""
+    return f"epoch {number}" if number else "the network as it was given"
 
 
 def _finite(given: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +163,7 @@ def summary(fitted: Fitted) -> tuple[str, ...]:
     done = f"{len(fitted.history)} epoch{'s' * (len(fitted.history) != 1)}"
     taken = f", the result is that of epoch {fitted.chosen}" if fitted.chosen != len(fitted.history) else ""
     lines = [f"{after.since(before)} on {samples}, after {done}{taken}"]
-    lines += [f"stopped: {fitted.stopped}"] * bool(fitted.stopped)
+    lines += [f"stopped: {fitted.ended}"] * bool(fitted.stopped)
     reached = next((epoch for epoch in fitted.history if epoch.number == fitted.chosen), None)
     lines += [str(reached.sparsity)] if reached is not None and str(reached.sparsity) else []
     return (*lines, *fitted.notes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pruneir.detection.detect import Detector
 from pruneir.detection.heads import Heads
 from pruneir.graph import Graph
 from pruneir.score import Tally, kind_of
@@ -15,10 +16,13 @@ from pruneir.training.history import Judged
 from pruneir.training.losses import Loss, Values
 from pruneir.training.network import Network
 
+_QUICK = Detector(candidates=100)
+"""How heads are read between epochs: what an untrained network detects would take long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Judges by a loss and, where outputs and labels let it, by accuracy, agreement, fidelity, or the loss's own score.
+    """Judges by a loss and, where outputs and labels let it, by mAP, accuracy, agreement or fidelity.
 
     teacher  the network to agree with where there are no labels
     outputs  that count
@@ -50,21 +54,15 @@ class Judge:
     def judge(self, network: Network, batches: Iterable[Fed]) -> Judged:
         """A network on samples, as it is at inference."""
         network.eval()
-        tally, scored = Tally(self.heads), True
-        meter = self.loss.meter() if self.loss.meter is not None else None
+        tally, scored = Tally(self.heads, _QUICK), True
         total, samples = 0.0, 0
         for batch in batches:
             values = batch.counting(network(batch.feeds, self.names))
             taught = self.taught(batch, always=batch.labels is None)
             total += float(self.loss(values, batch.labels, taught)) * batch.count
             samples += batch.count
-            if meter is not None and batch.labels is not None:
-                meter.add(values, batch.labels)
-            else:
-                scored = scored and self._add(tally, values, batch, taught)
+            scored = scored and self._add(tally, values, batch, taught)
         loss = total / max(samples, 1)
-        if meter is not None:
-            return Judged(meter.points, meter.kind, samples, loss)
         if not scored or tally.kind is None:
             return Judged(-loss, "loss", samples, loss)
         found = tally.score
@@ -73,8 +71,8 @@ class Judge:
     def _add(self, tally: Tally, values: Values, batch: Fed, taught: Values | None) -> bool:
         """Count a batch; whether that could be done."""
         outputs = [values[name].cpu().numpy() for name in self.outputs]
-        if batch.labels is not None and kind_of(outputs, batch.labels.cpu().numpy(), self.heads) == "mAP":
-            tally.add(outputs, batch.labels.cpu().numpy())
+        if batch.own is not None and kind_of(outputs, batch.own, self.heads) == "mAP":
+            tally.add(outputs, batch.own)
             return True
         if batch.labels is not None:
             single = len(outputs) == 1 and outputs[0].ndim > 1

@@ -8,7 +8,8 @@ distance from the teacher, per output with values z, teacher's t:
               Softmax gets
     values    Σ(z − t)² / Σ(t − t̄)², t̄ the mean of each element over the batch: 0 where they agree, 1 for a constant
               guess, whatever the units; of class scores, these are matched logits (Ba and Caruana, NIPS 2014)
-    each      the same of σ(z/T) and σ(t/T), where z and t are what a final Sigmoid gets
+    each      the same of σ(z/T) and σ(t/T), where z and t are what a final Sigmoid gets, and neither of the former is
+              asked for
     both      the sum of the two, where an output [N, several] may hold scores of classes or values that matter as such
     ranked    T²·KL(softmax(t/T) ‖ softmax(z/T)) over all numbers of a sample, those of several outputs together, mean
               over samples (top-one probabilities: Cao et al., ICML 2007; over the places of a map: Shu et al., ICCV
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,16 +35,6 @@ Term = Callable[[Values, "Tensor | None", "Values | None"], Tensor]
 _FLOOR = 1e-12
 
 
-class Meter(Protocol):
-    """A score that is being counted over labelled samples: `points` of 100, and what they mean."""
-
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def points(self) -> float: ...  # noqa: D102
-    def add(self, values: Values, labels: Tensor) -> None: ...  # noqa: D102
-
-
 @dataclass(frozen=True, slots=True)
 class Loss:
     """Some terms, each with its weight.
@@ -51,14 +42,12 @@ class Loss:
     names     values that the network must give, of which the loss is made
     teaches   whether it looks at the teacher
     text      what it is, in words
-    meter     makes what counts the score that goes with the loss, where that is none of `pruneir.score`
     """
 
     terms: tuple[tuple[float, Term], ...]
     names: tuple[str, ...]
     teaches: bool
     text: str
-    meter: Callable[[], Meter] | None = None
 
     def __call__(self, values: Values, labels: Tensor | None = None, taught: Values | None = None) -> Tensor:
         """The loss of a batch: of `values` and of the teacher's, by name."""
@@ -105,7 +94,7 @@ def mse(head: Head) -> Term:
 
 def distance(head: Head, temperature: float, match: Literal["auto", "classes", "values"] = "auto") -> Term:
     """The term for a teacher: of scores of classes, of values, or where one cannot tell of both."""
-    if head.classes == "each" and match != "values":
+    if head.classes == "each" and match == "auto":
         return _difference(head, lambda value: (value / temperature).sigmoid())
     if match == "classes" or (match == "auto" and head.classes == "yes"):
         return _divergence(head, temperature)
@@ -120,10 +109,15 @@ def ranked(heads: Sequence[Head], temperature: float) -> Term:
 
     def term(values: Values, labels: Tensor | None, taught: Values | None) -> Tensor:
         both = (values, _taught(taught))
-        ours, theirs = (torch.cat([each[head.value].flatten(1) for head in heads], dim=1) for each in both)
+        ours, theirs = (torch.cat([_row(each[head.value]) for head in heads], dim=1) for each in both)
         return _softened(ours, theirs, temperature)
 
     return term
+
+
+def _row(value: Tensor) -> Tensor:
+    """All numbers of each sample, `[N, numbers]`."""
+    return value.reshape(len(value), -1)
 
 
 def entry(function: Callable[..., Any], outputs: tuple[str, ...]) -> Term:

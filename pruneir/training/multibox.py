@@ -11,35 +11,30 @@ where of each image the unmatched anchors with the largest loss for the backgrou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pruneir.detection.anchors import Anchors, anchors_of, load_anchors
-from pruneir.detection.detect import Detector, loc_and_conf
-from pruneir.detection.metrics import VOC, MeanPrecision
+from pruneir.detection.anchors import Anchors
+from pruneir.detection.heads import Heads
 from pruneir.detection.truths import ASIDE, BOX, CLASS, padded
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
-from pruneir.shapes import infer
 from pruneir.training.heads import head_of
 from pruneir.training.losses import Values, labels_of
 
 MATCHED, MINED = 0.5, 3
 """IoU above which an anchor is matched; unmatched anchors that count, for each matched one."""
-_QUICK = Detector(candidates=100)
-"""How heads are read between epochs: what an untrained network detects would take long."""
 _APART = 3.0
 """How much further than all anchors a box may reach."""
 
 
 @dataclass(frozen=True, slots=True)
 class Multibox:
-    """The loss of a detector, and its mAP (VOC, IoU 0.5, the whole area).
+    """The loss of a detector.
 
     loc, conf  the values of the heads: offsets `[N, A, 4]`, scores before a Softmax `[N, A, classes]`
     anchors    that offsets are from
@@ -65,10 +60,6 @@ class Multibox:
         total = functional.smooth_l1_loss(loc[matched], goals, reduction="sum") + (each * counting).sum()
         return total / matched.sum().clamp_min(1)
 
-    def meter(self) -> Meter:
-        """What counts mAP."""
-        return Meter(self)
-
     def _truths(self, labels: Tensor | None, count: int, classes: int) -> np.ndarray:
         found = padded(labels_of(labels).cpu().numpy(), count)
         known = found[found[..., CLASS] >= 0]
@@ -86,42 +77,15 @@ class Multibox:
         return found
 
 
-@dataclass(slots=True)
-class Meter:
-    """mAP that is being counted, batch by batch."""
-
-    loss: Multibox
-    kind: str = "mAP"
-    _counted: MeanPrecision = field(default_factory=lambda: MeanPrecision(VOC))
-
-    def add(self, values: Values, labels: Tensor) -> None:
-        """Count a batch."""
-        loc, chances = values[self.loss.loc].cpu().numpy(), values[self.loss.conf].softmax(-1).cpu().numpy()
-        truths = padded(labels.cpu().numpy(), len(loc))
-        for found, own in zip(_QUICK.detect(loc, chances, self.loss.anchors), truths, strict=True):
-            self._counted.add(found, own)
-
-    @property
-    def points(self) -> float:
-        """mAP of 100."""
-        return self._counted.points
-
-
-def multibox(graph: Graph, anchors: str | None) -> Multibox:
-    """The multibox loss of a graph with outputs loc and conf.
-
-    anchors  an .npy file; without one the graph holds them
-    """
-    shapes = infer(graph)
-    known = {name: shape for name in graph.outputs if (shape := shapes.shape(name)) is not None}
-    loc, conf = loc_and_conf(known)
-    count = known[loc][1]
-    found = load_anchors(Path(anchors)) if anchors is not None else anchors_of(graph, count)
-    if len(found) != count:
+def multibox(graph: Graph, heads: Heads) -> Multibox:
+    """The multibox loss of a graph with such heads. PruneirError where classes do not compete in a Softmax."""
+    conf = head_of(graph, heads.conf)
+    if conf.classes == "each":
         raise PruneirError(
-            f"{anchors}: {len(found):,} anchors, but '{loc}' has {count:,} rows; give those of the network"
+            f"loss=multibox: '{heads.conf}' ends in a Sigmoid, and SSD's classes compete in a Softmax; end the "
+            "exported graph before it, or give loss=module:function"
         )
-    return Multibox(loc, head_of(graph, conf).value, found)
+    return Multibox(heads.loc, conf.value, heads.anchors)
 
 
 def overlaps(boxes: Tensor, anchors: Tensor) -> Tensor:

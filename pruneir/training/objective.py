@@ -8,6 +8,7 @@ import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from pruneir.data.entry import function_of
+from pruneir.detection.heads import Heads
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.run import require_matches
@@ -18,12 +19,24 @@ from pruneir.training.options import LOSSES, Training
 from pruneir.verify.tolerance import is_float
 
 
-def loss_of(graph: Graph, training: Training, labels: np.ndarray | None, teacher: bool) -> Loss:
+def loss_of(
+    graph: Graph, training: Training, labels: np.ndarray | None, teacher: bool, boxes: Heads | None = None
+) -> Loss:
     """The loss of a training.
 
     labels   those of some samples; None if there are none
     teacher  whether there is a network to learn from
+    boxes    the outputs that tell boxes, for `loss=multibox`
     """
+    loss = _loss_of(graph, training, labels, teacher, boxes)
+    if training.ranked and (not loss.teaches or training.loss not in LOSSES):
+        raise PruneirError(
+            f"ranked compares with a teacher, and loss={loss.text} does not; give loss=distill, or distill=SHARE"
+        )
+    return loss
+
+
+def _loss_of(graph: Graph, training: Training, labels: np.ndarray | None, teacher: bool, boxes: Heads | None) -> Loss:
     heads = [head_of(graph, name) for name in graph.outputs if _gives_floats(graph, name)]
     if training.loss not in LOSSES:
         outputs = tuple(graph.outputs)
@@ -35,7 +48,7 @@ def loss_of(graph: Graph, training: Training, labels: np.ndarray | None, teacher
         return _from_teacher(training, heads, 1.0, teacher)
     if labels is None:
         raise PruneirError(f"loss={kind} needs labels, and the data have none; give --labels, or loss=distill")
-    own = _by_kind(graph, training, heads, kind)
+    own = _by_kind(graph, training, heads, kind, boxes)
     share = training.distill
     if not share:
         return own
@@ -43,14 +56,15 @@ def loss_of(graph: Graph, training: Training, labels: np.ndarray | None, teacher
     terms = tuple(((1.0 - share) * weight, term) for weight, term in own.terms)
     names = tuple(dict.fromkeys((*own.names, *taught.names)))
     text = f"{1 - share:g} {kind} + {share:g} {taught.text}"
-    return Loss((*terms, *taught.terms), names, True, text, own.meter)
+    return Loss((*terms, *taught.terms), names, True, text)
 
 
-def _by_kind(graph: Graph, training: Training, heads: list[Head], kind: str) -> Loss:
+def _by_kind(graph: Graph, training: Training, heads: list[Head], kind: str, boxes: Heads | None) -> Loss:
     """The loss of labels alone."""
     if kind == "multibox":
-        term = multibox(graph, training.anchors)
-        return Loss(((1.0, term),), (term.loc, term.conf), False, kind, term.meter)
+        assert boxes is not None
+        term = multibox(graph, boxes)
+        return Loss(((1.0, term),), (term.loc, term.conf), False, kind)
     head = _labelled(training, heads)
     if kind == "cross-entropy":
         return Loss(((1.0, cross_entropy(head)),), (head.value,), False, kind)
@@ -68,16 +82,27 @@ def _from_teacher(training: Training, heads: list[Head], share: float, teacher: 
     if not total:
         raise PruneirError("output_weights leaves no output to learn; one must be more than 0")
     counting = [head for head, weight in weights.items() if weight]
-    require_matches("ranked", training.ranked, [head.output for head in heads])
+    competing = _competing(training, heads, counting)
     terms: list[tuple[float, Term]] = [
         (share * weights[head] / total, distance(head, training.temperature, training.match)) for head in counting
     ]
-    competing = [head for head in counting if any(fnmatchcase(head.output, glob) for glob in training.ranked)]
     if competing:
         weight = sum(weights[head] for head in competing) / total
         terms.append((share * weight, ranked(competing, training.temperature)))
     names = tuple(dict.fromkeys(head.value for head in counting))
     return Loss(tuple(terms), names, True, "distillation")
+
+
+def _competing(training: Training, heads: list[Head], counting: list[Head]) -> list[Head]:
+    """The heads that `ranked` names, of those that count. PruneirError for a glob that names none of these."""
+    require_matches("ranked", training.ranked, [head.output for head in heads])
+    found: dict[str, Head] = {}
+    for glob in training.ranked:
+        named = {head.output: head for head in counting if fnmatchcase(head.output, glob)}
+        if not named:
+            raise PruneirError(f"ranked: what '{glob}' names has weight 0 in output_weights; leave one of them out")
+        found |= named
+    return [head for head in counting if head.output in found]
 
 
 def _by_labels(graph: Graph, training: Training, heads: list[Head], labels: np.ndarray | None) -> str:

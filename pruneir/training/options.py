@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from pruneir import files
 from pruneir.errors import PruneirError
 
 _SHARES = ("distill", "dropout", "gamma")
@@ -29,11 +30,12 @@ class Training:
                   teacher's outputs) → scalar; auto goes by the labels, and is distill without
     distill       share of the distance from the teacher in a loss with labels, 0–1
     match         how a teacher is compared: classes, the divergence of softmax(scores / temperature); values, the
-                  squared difference over the variance; auto is classes before a final Softmax, the sum of both for
-                  other outputs [N, several], values elsewhere
+                  squared difference over the variance; auto is classes before a final Softmax, values of
+                  sigmoid(scores / temperature) before a final Sigmoid, the sum of both for other outputs [N, several],
+                  values elsewhere
     ranked        globs of outputs whose numbers compete within a sample, as a detector's scores do over places and
                   scales: the divergence of softmax(numbers / temperature) over all of them is compared besides
-    temperature   what scores are divided by where a softmax of them is distilled
+    temperature   what scores are divided by where a softmax or a sigmoid of them is distilled
     anchors       .npy file of the anchors of `loss=multibox`, `[A, 4]`, where the graph does not hold them
     labelled      the output that labels are for, where there are several
     output_weights  weight of an output in the distance from the teacher, `NAME=0.5`; the others have 1
@@ -76,7 +78,7 @@ class Training:
     match: Literal["auto", "classes", "values"] = "auto"
     ranked: tuple[str, ...] = ()
     temperature: float = 4.0
-    anchors: str | None = None
+    anchors: str | None = field(default=None, metadata=files.NAMED)
     labelled: str | None = None
     output_weights: tuple[str, ...] = ()
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -157,7 +159,7 @@ class Training:
     @property
     def options(self) -> dict[str, object]:
         """All options by name."""
-        return {field.name: getattr(self, field.name) for field in fields(Training)}
+        return {each.name: getattr(self, each.name) for each in fields(Training)}
 
 
 def _is_entry(text: str) -> bool:

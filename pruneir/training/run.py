@@ -8,6 +8,7 @@ from pruneir.data import Data, Scaling
 from pruneir.errors import PruneirError
 from pruneir.files import plan_of
 from pruneir.graph import Graph
+from pruneir.score import unread
 from pruneir.training.epochs import Progress
 from pruneir.training.fit import fit
 from pruneir.training.options import Training
@@ -53,5 +54,8 @@ def trained(
         checkpoints=checkpoints,
         resume=resume,
     )
-    told = (*data.warnings, *(validation.warnings if validation is not None else ()), *([warning] if warning else ()))
+    judged = validation if validation is not None else data
+    networks = [graph, *([teacher] if teacher is not None else [])]
+    unscored = unread(networks, judged) if training.anchors is None else ""
+    told = (*data.warnings, *judged.warnings, *filter(None, (warning, unscored)))
     return Trained(fitted, training, seed, scaling, source, taught_by, plan, tuple(dict.fromkeys(told)))

@@ -87,7 +87,10 @@ def test_bench_against_onnxruntime(net: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("quick")
-def test_bench_before_and_after(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_before_and_after(
+    net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPT", "-O0")
     small = tmp_path / "small.onnx"
     assert main(["optimize", str(net / "net.onnx"), "--pass", "filter{ratio=0.5}", "-o", str(small), "-q"]) == 0
     found = _bench(capsys, net / "net.onnx", small, "--target", "x86-avx2", "--threads", 1)
@@ -118,6 +121,8 @@ def test_bench_as_a_table(net: Path, capsys: pytest.CaptureFixture[str], monkeyp
         (["compile", "net.onnx", "--target", "x86", "--host", "s390x-none"], "s390x-none-gcc is not installed"),
         (["compile", "net.onnx", "--target", "cortex-m4", "--threads", "2"], "backend cortex-m: no option 'threads'"),
         (["run", "dir", "--inputs", "wide.npy"], "takes"),
+        (["bench", "dir", "--reference", "net.onnx", "--threads", "9999"], "9999 are too many to be timed here"),
+        (["compile", "net.onnx", "--target", "x86", "-o", "/proc/out"], "/proc/out cannot be written"),
     ],
 )
 def test_what_the_command_line_refuses(

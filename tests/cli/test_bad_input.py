@@ -32,6 +32,23 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("optimize", "net.onnx", "--pass", "filter{macs=0.01}", "--keep", "a", "--ratio", "c=0.1", "--target", "x86"),
         "raise macs or max_per_group, loosen --keep and --ratio and --target, or free more",
     ),
+    "a seed below 0": (
+        ("optimize", "net.onnx", "--pass", "filter{criterion=random,seed=-1}"),
+        "seed=-1 is less than 0",
+    ),
+    "an axis without end": (
+        ("optimize", "net.onnx", *SLIM, "--input-shape", "x:99999999999999999999,3,8,8"),
+        "has an axis longer than 2,147,483,647",
+    ),
+    "a shape twice": (
+        ("optimize", "net.onnx", *SLIM, "--input-shape", "x:1,3,8,8", "--input-shape", "x:2,3,8,8"),
+        "--input-shape: input 'x' is given twice",
+    ),
+    "no number of points": (("optimize", "net.onnx", *SLIM, "--max-drop", "nan"), "max_drop=nan is not a number"),
+    "a scale that is no number": (
+        ("optimize", "net.onnx", *SLIM, "--data", "ok.npz", "--scale", "nan"),
+        "--scale: nan is not finite",
+    ),
     "unclosed pass": (("optimize", "net.onnx", "--pass", "slim{ratio=0.5"), "expected `,` or `}`"),
     "unknown flag": (("optimize", "net.onnx", "--frce"), "--force"),
     "unknown verb": (("optimise", "net.onnx"), "optimize"),

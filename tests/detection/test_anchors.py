@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,26 @@ def test_forms(array: Any, tmp_path: Path) -> None:
     for found in (anchors_from(array, "anchors"), load_anchors(tmp_path / "anchors.npy")):
         np.testing.assert_allclose(found.boxes, BOXES, atol=1e-6)
         np.testing.assert_allclose(np.broadcast_to(found.variances, BOXES.shape), SPREAD)
+
+
+def test_the_documented_snippet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs/detection.md").read_text()
+    (snippet,) = re.findall(r"## Scoring\n\n((?:    .*\n|\n)+)", page)
+    monkeypatch.chdir(root)
+    exec(compile(dedent(snippet), "docs/detection.md", "exec"), {})
+    points, by_class = capsys.readouterr().out.split(maxsplit=1)
+    assert float(points) > 90
+    assert len(ast.literal_eval(by_class)) == 10
+
+
+def test_files_are_named_by_text_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "anchors.npy", BOXES)
+    assert load_anchors(str(tmp_path / "anchors.npy")).boxes.tolist() == BOXES.tolist()
+    with pytest.raises(PruneirError, match="no such file"):
+        load_anchors(str(tmp_path / "none.npy"))
+    with pytest.raises(TypeError):
+        load_anchors(None)  # type: ignore[arg-type]
 
 
 def holding(**arrays: Any) -> Graph:

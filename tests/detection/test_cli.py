@@ -63,6 +63,7 @@ def test_optimize_shows_map_where_anchors_are_known(capsys: pytest.CaptureFixtur
     given = ["optimize", "net.onnx", "--pass", "filter{ratio=0.3}", "--pass", train, "--data", "data.npz"]
     assert main([*given, "--max-drop", "1000", "-o", "out.onnx", "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
+    assert [w for w in told["warnings"] if "give them as anchors=FILE.npy" in w] == [] if anchors else told["warnings"]
     assert told["schedule"]["base"]["kind"] == ("mAP" if anchors else "fidelity")
     assert ("accuracy" in told) == anchors
     if anchors:
@@ -73,6 +74,21 @@ def test_optimize_shows_map_where_anchors_are_known(capsys: pytest.CaptureFixtur
         lines = [line for line in capsys.readouterr().err.splitlines() if line.strip().startswith("mAP")]
         assert len(lines) == 1
         assert "points on 16 samples" in lines[0]
+
+
+def test_scans_are_map_by_the_anchors_that_the_chain_names(capsys: pytest.CaptureFixture[str]) -> None:
+    integral = "integral{winners=auto,drop=50,samples=8,threshold=exact}"
+    train = "train{loss=multibox,anchors=anchors.npy,epochs=1,batch=8,lr=0.01,threads=1}"
+    given = ["optimize", "net.onnx", "--pass", integral, "--pass", train, "--data", "data.npz", "--no-verify"]
+    assert main([*given, "-o", "out.onnx", "--format", "json"]) == 0
+    assert "before fine-tuning: mAP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("anchors", [True, False])
+def test_the_verb_sensitivity(capsys: pytest.CaptureFixture[str], anchors: bool) -> None:
+    given = ["sensitivity", "net.onnx", "--data", "data.npz", "--values", "0.5", "--only", "wa", "--format", "json"]
+    assert main([*given, *(("--anchors", "anchors.npy") if anchors else ())]) == 0
+    assert ("mAP" in capsys.readouterr().out) == anchors
 
 
 ERRORS = {

@@ -19,9 +19,10 @@ from pruneir.api import optimize_by, train  # noqa: E402
 from pruneir.data import from_arrays  # noqa: E402
 from pruneir.detection.anchors import load_anchors  # noqa: E402
 from pruneir.errors import PruneirError  # noqa: E402
-from pruneir.graph import Graph, check  # noqa: E402
+from pruneir.graph import Graph, check, parse  # noqa: E402
 from pruneir.passes.ssd import Ssd  # noqa: E402
 from pruneir.pipeline.registry import parse_pass  # noqa: E402
+from pruneir.report.phases import phases  # noqa: E402
 from pruneir.report.table import table  # noqa: E402
 from pruneir.score import score  # noqa: E402
 from pruneir.training.options import Training  # noqa: E402
@@ -129,9 +130,7 @@ def test_the_table_of_optimize_has_map(pruned: pruneir.Optimized, learned: Graph
 
 def test_it_runs_again_from_its_recipe(pruned: pruneir.Optimized, learned: Graph) -> None:
     again = optimize_by(pruned.recipe, learned, data=scenes(128), validation=scenes(48, 1))
-    assert {k: v.tobytes() for k, v in again.graph.initializers.items()} == {
-        k: v.tobytes() for k, v in pruned.graph.initializers.items()
-    }
+    assert state(again.graph) == state(pruned.graph)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +210,7 @@ def test_a_detector_needs_its_anchors() -> None:
         ("zeros=1.5", "zeros=1.5 is not a share between 0 and 1"),
         ("params=1.5", "params=1.5 is not a share between 0 and 1"),
         ("params=0.5,zeros=0.9", "zeros is instead of params; give only one of them"),
+        ("params=0.5,cut_tolerance=9", "params is instead of cut_tolerance; give only one of them"),
         ("max_per_group=2", "max_per_group=2 is not a share between 0 and 1"),
         ("epochs=0", "epochs=0 is less than 1"),
     ],
@@ -218,6 +218,157 @@ def test_a_detector_needs_its_anchors() -> None:
 def test_options_are_checked_at_once(option: str, told: str) -> None:
     with pytest.raises(PruneirError, match=told):
         parse_pass(f"ssd{{{option}}}")
+
+
+def test_a_recipe_gives_one_budget() -> None:
+    with pytest.raises(PruneirError, match="zeros is instead of params; give only one of them"):
+        Ssd(params=0.5, zeros=0.5)
+
+
+PULLED = {
+    "phases=1": {"wa", "wc", "wy"},
+    "phases=1,freeze=wa": {"wc", "wy"},
+    "phases=1,only=[wy,by]": {"wy"},
+    "phases=1,l1_at=[wc,wy]": {"wc", "wy"},
+    "phases=[a],l1_at=[wc,wy]": {"wc"},
+    "phases=[c],freeze=c": {"wy"},
+    "phases=[a],only=wy": set[str](),
+}
+
+
+@pytest.mark.parametrize(("options", "pulled"), PULLED.items(), ids=PULLED)
+def test_the_penalty_is_on_what_is_trained_of_the_phase(options: str, pulled: set[str]) -> None:
+    spec = f"ssd{{{FAST},zeros=0.9,{options}}}".replace("l1_weights=0.1", "l1_weights=30")
+    result = pruneir.optimize(network(), [spec], data=arrays(32)).outcome.records[-1].result
+    ((sparse, _),) = result.cutting
+    assert {name for name in ("wa", "wc", "wy") if not sparse.initializers[name].all()} == pulled
+    told = [note for note in result.notes if "leave no weight of its layers to pull to zero" in note]
+    assert bool(told) is not bool(pulled)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("l1_at=nonsense", "l1_at: nothing is called 'nonsense'"),
+        (
+            "params=0.01,max_per_group=0.5",
+            "params=0.01 is out of reach: the largest cut of a leaves 0.5 of the weights",
+        ),
+        ("phases=[a,q]", "phases: no group of channels is called 'q'; groups are a, c"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_trained(option: str, told: str) -> None:
+    seen: list[str] = []
+    with pytest.raises(PruneirError, match=told):
+        pruneir.optimize(
+            network(), [f"ssd{{{FAST},{option}}}"], data=arrays(32), progress=lambda text, share: seen.append(text)
+        )
+    assert not [text for text in seen if "epoch" in text]
+
+
+# Of b no more is cut than is asked for, which is too little for as many channels as the cut of a leaves.
+THREE = """
+x[N,1,6,6] -> y[N,3] {
+  a = Conv(x, wa[8,1,3,3]); r = Relu(a); b = Conv(r, wb[10,8,3,3]); s = Relu(b); c = Conv(s, wc[4,10,1,1]); t = Relu(c)
+  p = GlobalAveragePool(t); f = Flatten(p); y = Gemm(f, wy[4,3])
+}
+"""
+
+
+def test_a_budget_that_is_missed_after_all_is_told() -> None:
+    graph = parse(THREE)
+    graph.set_initializer("wa", 10 * graph.initializers["wa"])  # so that the many weights that read a tell its channels
+    spec = f'ssd{{{FAST},params=0.5,tolerance=0,max_per_group=1,phases=[a,"b;c"]}}'
+    made = pruneir.optimize(graph, [spec], data=arrays(32), ratio={"b": 0.4})
+    assert made.graph.initializers["wa"].shape[0] == 4
+    (told,) = [note for note in made.outcome.notes if "missed" in note]
+    assert told == "ssd: -2det: params=0.5 is missed: the largest cut leaves 0.546 of its weights"
+
+
+def test_a_budget_that_a_later_round_misses_is_told() -> None:
+    spec = f"ssd{{{FAST},params=0.5,phases=[a]}}"
+    made = pruneir.optimize(network(), [spec], data=arrays(32), target="cortex-m4", rounds=2)
+    assert [(row.round, row.channels_after) for row in made.outcome.phases] == [(1, 4), (2, 4)]
+    told = [note for note in made.outcome.notes if "missed" in note]
+    assert told == ["ssd: -1det: params=0.5 is missed: the largest cut leaves 1 of its weights"]
+
+
+def test_a_budget_runs_again_from_its_recipe(classifier: Graph) -> None:
+    made = pruneir.optimize(classifier, [f"ssd{{{FAST},params=0.5}}"], data=arrays(32))
+    again = optimize_by(made.recipe, classifier, data=arrays(32))
+    assert state(again.graph) == state(made.graph)
+
+
+@pytest.mark.parametrize("phases", ["2", "[a,c]"])
+def test_a_phase_that_nothing_may_be_cut_of_is_skipped(phases: str) -> None:
+    spec = f"ssd{{{FAST},zeros=0,max_per_group=1,phases={phases}}}"
+    kept = pruneir.optimize(network(), [spec], data=arrays(32), keep=["a"])
+    assert [row.layers for row in kept.outcome.phases] == [("c", "y")]
+    cut = pruneir.optimize(network(), [spec], data=arrays(32), rounds=2)
+    assert [len(record.result.phases) for record in cut.outcome.records[1:]] == [2, 0]
+    told = [note for made in (kept, cut) for note in made.outcome.notes if "is skipped" in note]
+    left = "earlier cuts left one channel"
+    skipped = [("a", "a: kept by --keep"), ("a", left), ("c", left)] if phases != "2" else []
+    assert told == [f"ssd: phase '{name}' is skipped; {why}" for name, why in skipped]
+
+
+def test_what_was_stopped_while_it_trained_goes_on_to_the_same_network(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"data": arrays(64), "validation": arrays(32, 1)}
+    passes = [f"ssd{{{FAST},epochs=3,zeros=0.3,phases=2}}"]
+    whole = pruneir.optimize(network(), passes, **given)
+    seen: list[str] = []
+
+    def stop(text: str, share: float) -> None:
+        if "-2det, retraining, epoch 3 of 3" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pruneir.optimize(network(), passes, **given, checkpoints=tmp_path, progress=stop)
+    assert sorted(path.parent.name for path in tmp_path.rglob("training.safetensors")) == [
+        f"phase-{number}det-{stage}" for number in (1, 2) for stage in ("retraining", "sparsity-training")
+    ]
+    again = pruneir.optimize(
+        network(),
+        passes,
+        **given,
+        checkpoints=tmp_path,
+        resume=True,
+        progress=lambda text, share: seen.append(text),
+    )
+    assert {text.partition(", loss")[0] for text in seen if ", epoch" in text} == {"-2det, retraining, epoch 3 of 3"}
+    assert state(again.graph) == state(whole.graph)
+
+
+def test_a_training_that_fails_has_no_result() -> None:
+    with pytest.raises(
+        PruneirError, match=r"pass ssd: sparsity training of -1det stopped: .* lower lr, or .*\(clip=1\)\n"
+    ):
+        pruneir.optimize(network(), [f"ssd{{{FAST}}}".replace("lr=0.01", "lr=1e30")], data=arrays(32))
+
+
+def test_nothing_to_learn_is_told() -> None:
+    spec = f"ssd{{{FAST},phases=1}}".replace("l1_weights=0.1", "l1_weights=0")
+    made = pruneir.optimize(network(), [spec], data=arrays(32, labels=False), ratio={"[ac]": 0.0})
+    told = [note for note in made.outcome.notes if "there is nothing to learn" in note]
+    assert [note.partition(": there")[0] for note in told] == [
+        f"ssd: -1det, {stage}" for stage in ("sparsity training", "retraining")
+    ]
+
+
+def test_phases_of_several_rounds_are_told_apart() -> None:
+    made = pruneir.optimize(network(), [f"ssd{{{FAST},zeros=0.3,phases=2}}"], data=arrays(32), rounds=2)
+    expected = [(number, name) for number in (1, 2) for name in ("-1det", "-2det")]
+    assert [(row.round, row.name) for row in made.outcome.phases] == expected
+    assert [(each["round"], each["name"]) for each in made.report["phases"]] == expected
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(phases(made.outcome.phases))
+    lines = console.export_text().splitlines()
+    for number, name in expected:
+        assert len([line for line in lines if line.startswith(f"{number} · {name} ")]) == 2  # a row, and its layers
+
+
+def state(graph: Graph) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in graph.initializers.items()}
 
 
 def test_the_table_has_a_line_for_each_phase(pruned: pruneir.Optimized) -> None:

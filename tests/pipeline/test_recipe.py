@@ -8,6 +8,7 @@ import pytest
 
 from pruneir.data import Scaling
 from pruneir.errors import PruneirError
+from pruneir.passes.train import Train
 from pruneir.pipeline import GroupRow, Recipe, Step, parse_pass, parse_recipe, read_recipe
 from pruneir.pipeline.recipe_schema import json_schema
 
@@ -54,6 +55,15 @@ def test_a_resolved_share_means_the_same_count(size: int) -> None:
 def test_a_single_text_or_number_is_a_list_of_one() -> None:
     recipe = parse_recipe('keep = "a"\n[data]\nmean = 0.5\n')
     assert recipe == replace(Recipe(), keep=("a",), scaling=Scaling(None, (0.5,), ()))
+
+
+def test_the_passes_of_a_chain_name_one_file_of_anchors() -> None:
+    def anchors(*files: str) -> str | None:
+        return Recipe((Step(Train()), *(Step(Train(anchors=file)) for file in files))).anchors
+
+    assert [anchors(), anchors("a.npy"), anchors("a.npy", "./a.npy")] == [None, "a.npy", "a.npy"]
+    with pytest.raises(PruneirError, match=r"passes name anchors in a\.npy, b\.npy; give one file"):
+        anchors("a.npy", "b.npy")
 
 
 def test_all_mistakes_at_once() -> None:

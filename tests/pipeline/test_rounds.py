@@ -163,3 +163,13 @@ def test_other_data_are_another_run(change: Callable[..., tuple[np.ndarray, np.n
         for x, y in ((x, y), (x, y), change(x, y))
     ]
     assert marks[0] == marks[1] != marks[2]
+
+
+def test_another_content_of_a_file_that_a_pass_names_is_another_run(tmp_path: Path) -> None:
+    file = tmp_path / "anchors.npy"
+    recipe = Recipe((Step(parse_pass(f'train{{loss=multibox,anchors="{file}"}}')),))
+    marks = []
+    for anchors in (np.eye(4), np.eye(4), np.ones((4, 4))):
+        np.save(file, anchors)
+        marks.append(fingerprint(network(), recipe, {}))
+    assert marks[0] == marks[1] != marks[2]

@@ -45,6 +45,7 @@ def test_no_groups_are_no_phases() -> None:
         (["d;a", "*"], ["a d", "b c"]),
         (["c"], ["c"]),
         (["wb"], ["b"]),
+        (["a", "a;b"], ["a", "b"]),
     ],
 )
 def test_globs(given: list[str], names: list[str]) -> None:
@@ -52,9 +53,29 @@ def test_globs(given: list[str], names: list[str]) -> None:
     assert [" ".join(group.name for group in phase) for phase in found] == names
 
 
-@pytest.mark.parametrize("given", [["e"], ["*", "a"]])
-def test_a_glob_that_finds_nothing(given: list[str]) -> None:
-    with pytest.raises(
-        PruneirError, match=f"phases: no group of channels is called '{given[-1]}'; those that are left"
-    ):
-        by_globs(couple(parse(CHAIN)).groups, given)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["e"], "no group of channels is called 'e'; groups are a, b, c, d"),
+        (["*;nothing"], "no group of channels is called 'nothing'; groups are a, b, c, d"),
+        (["*", "a"], "all that 'a' matches is already in an earlier phase"),
+        (["a", "a"], "all that 'a' matches is already in an earlier phase"),
+        (["y"], "no group of channels is called 'y'"),
+    ],
+)
+def test_a_glob_that_finds_nothing(given: list[str], told: str) -> None:
+    groups = couple(parse(CHAIN)).groups
+    for first in ([], groups):
+        with pytest.raises(PruneirError, match=f"phases: {told}"):
+            by_globs(groups, given, first)
+
+
+def test_a_group_of_which_one_channel_is_left_is_known() -> None:
+    first, now = (
+        couple(parse(text)).groups for text in (CHAIN, CHAIN.replace("[8,8,", "[1,8,").replace("[16,8,", "[16,1,"))
+    )
+    assert [group.name for group in now] == ["a", "c", "d"]
+    found = by_globs(now, ["a", "b", "a;b;c"], first)
+    assert [[group.name for group in phase] for phase in found] == [["a"], [], ["c"]]
+    with pytest.raises(PruneirError, match="no group of channels is called 'b'"):
+        by_globs(now, ["b"])

@@ -46,12 +46,12 @@ def detector(seed: int = 0, *, anchors: bool = True, end: str = "") -> Graph:
     """A detector with two maps, 135 anchors and 2 classes.
 
     anchors  whether the graph holds them
-    end      what comes of `conf`, such as `Softmax(scores, axis=2)`
+    end      what makes `conf` of `scores`, such as `conf = Softmax(scores, axis=2)`
     """
     source = SOURCE
     if end:
         source = source.replace("conf = Concat", "scores = Concat").replace("}\n", "}").rstrip().removesuffix("}")
-        source += f"  conf = {end}\n}}\n"
+        source += f"  {end}\n}}\n"
     graph = parse(source, seed=seed)
     if anchors:
         graph.set_initializer("anchors", ANCHORS)
@@ -73,3 +73,9 @@ def scenes(count: int, seed: int = 0) -> dict[str, Array]:
             x[number, 0, top : top + height, left : left + width] += 1
             y[number, place] = [kind, *(np.array([left, top, left + width, top + height]) / SIDE)]
     return {"x": x, "y": y}
+
+
+def listed(arrays: dict[str, Array]) -> dict[str, Array]:
+    """The same scenes, their boxes as `[M, 6]`: image index, class, box."""
+    image, place = np.nonzero(arrays["y"][..., 0] >= 0)
+    return {"x": arrays["x"], "y": np.column_stack([image, arrays["y"][image, place]]).astype(np.float32)}

@@ -167,7 +167,8 @@ def test_a_loss_that_is_not_finite_ends_it_with_the_last_good_epoch() -> None:
     assert at_once.failed
     assert at_once.chosen == 0
     assert not at_once.changed
-    assert at_once.stopped.endswith("the result is the network as it was given")
+    assert "the result is" not in at_once.stopped
+    assert at_once.ended == f"{at_once.stopped}; the result is the network as it was given"
 
 
 def test_it_stops_when_nothing_gets_better_and_keeps_the_best() -> None:

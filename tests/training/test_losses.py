@@ -114,6 +114,8 @@ def test_scores_before_a_sigmoid_are_softened() -> None:
     expected = (ours - goals).square().sum() / (goals - goals.mean(0)).square().sum()
     assert float(distance(head, 3.0)({"z": z}, None, {"z": t})) == pytest.approx(float(expected))
     assert float(distance(head, 3.0, "values")({"z": t * 0 + t.mean(0)}, None, {"z": t})) == pytest.approx(1)
+    competing = 9 * ((t / 3).softmax(1) * ((t / 3).log_softmax(1) - (z / 3).log_softmax(1))).sum(1).mean()
+    assert float(distance(head, 3.0, "classes")({"z": z}, None, {"z": t})) == pytest.approx(float(competing))
 
 
 def test_a_constant_guess_is_at_distance_one_in_any_unit() -> None:
@@ -171,10 +173,33 @@ def test_numbers_that_compete_within_a_sample() -> None:
     assert ranking - plain == pytest.approx(3 / 4 * 4 * float(divergence), rel=1e-4)
 
 
+def test_a_number_of_each_sample_competes_with_none() -> None:
+    graph = parse("x[N,4] -> y[N] { y = ReduceMean(x, axes=[1], keepdims=0) }", opset=17)
+    y, t = torch.randn(5), torch.randn(5)
+    plain, ranking = (
+        float(loss_of(graph, Training(ranked=globs), None, teacher=True)({"y": y}, None, {"y": t}))
+        for globs in ((), ("y",))
+    )
+    assert ranking == pytest.approx(plain)
+
+
 WRONG = {
     "two outputs": (TWO, {}, INTEGERS, "any of the outputs y, z; say for which by labelled=NAME"),
     "no such output": (TWO, {"labelled": "q"}, INTEGERS, "no float output is called 'q'"),
     "no such weight": (TWO, {"output_weights": ("zz=1",)}, None, "nothing is called 'zz'"),
+    "nothing to rank with labels": (
+        TWO,
+        {"labelled": "y", "ranked": ("y",)},
+        INTEGERS,
+        "ranked compares with a teacher",
+    ),
+    "nothing to rank with a loss of one's own": (TWO, {"loss": "math:sqrt", "ranked": ("y",)}, None, "ranked compares"),
+    "nothing of weight to rank": (
+        TWO,
+        {"ranked": ("y", "z"), "output_weights": ("y=0",)},
+        None,
+        "ranked: what 'y' names has weight 0 in output_weights",
+    ),
     "nothing to rank": (TWO, {"ranked": ("scores",)}, None, "ranked: nothing is called 'scores'"),
     "no labels": (ENDS["scores"][0], {"loss": "mse"}, None, "loss=mse needs labels"),
     "no float": ("x[N,6] -> y[N] { y = ArgMax(x, axis=1, keepdims=0) }", {}, INTEGERS, "no output"),

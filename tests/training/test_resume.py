@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pruneir.cli import main  # noqa: E402
+from pruneir.data import from_arrays  # noqa: E402
 from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.onnx_io import save  # noqa: E402
 from pruneir.training.fit import fit  # noqa: E402
 from pruneir.training.history import Fitted  # noqa: E402
 from pruneir.training.options import Training  # noqa: E402
+from support.detector import ANCHORS, detector, scenes  # noqa: E402
 from support.training import arrays, network, samples  # noqa: E402
 
 OPTIONS: dict[str, Any] = {"epochs": 6, "batch": 16, "lr": 0.05, "threads": 1, "dropout": 0.2, "l1_gamma": 0.01}
@@ -111,6 +114,16 @@ def test_a_folder_is_of_one_training(tmp_path: Path) -> None:
         fit(network(2), training, samples(), samples(40, 1), checkpoints=tmp_path, resume=True)
     with pytest.raises(PruneirError, match=r"another training: data was"):
         fit(network(), training, samples(95), samples(40, 1), checkpoints=tmp_path, resume=True)
+
+
+def test_a_file_that_an_option_names_is_part_of_the_training(tmp_path: Path) -> None:
+    graph, file = detector(anchors=False), tmp_path / "anchors.npy"
+    training = Training(epochs=1, loss="multibox", anchors=str(file), batch=8, lr=0.01, threads=1)
+    for anchors in (ANCHORS, ANCHORS, ANCHORS / 2):
+        np.save(file, anchors)
+        told = pytest.raises(PruneirError, match="another training: the file of anchors was")
+        with nullcontext() if anchors is ANCHORS else told:
+            fit(graph, training, from_arrays(scenes(8), graph), checkpoints=tmp_path / "kept", resume=True)
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
