@@ -1,9 +1,9 @@
-"""How the weights of a layer with zeros are stored: what each format takes that was compared, and which was taken."""
+"""How weights are stored, of layers with zeros in them or in inputs: what each format takes that was compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 CostUnit = Literal["instructions", "cycles"]
@@ -13,7 +13,7 @@ CostUnit = Literal["instructions", "cycles"]
 class Format:
     """Weights in panels of `width` outputs, an index for `block` positions (`pruneir.sparsity.formats`).
 
-    width, block  both 0: dense, with the zeros
+    width, block  both 0: dense, with the zeros; `block` alone: columns, of each input in groups of `width` outputs
     nbytes        bytes of weights and indices, as the kernel reads them
     cost          of one run of the layer, estimated, in the unit of its storage
     """
@@ -29,13 +29,14 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A layer's weights.
+    """The weights of a layer, or of several that read the same.
 
-    layer    its name, as in the network
+    layer    its name, as in the network; of several all of them, with commas between
     weights  how many there are
     nonzero  how many are not zero
     unit     of costs
-    formats  that were compared, dense first; of formats alike, such as SIMD groups of several widths, the cheapest
+    formats  that were compared, dense first; of formats alike, such as SIMD groups of several widths, the cheapest;
+             columns only where they are taken
     taken    place of the one that the layer got
     """
 
@@ -77,8 +78,27 @@ class Storage:
         return cls(str(found["layer"]), int(found["weights"]), int(found["nonzero"]), unit, formats, taken)
 
 
+def shared(found: Sequence[Storage]) -> Storage:
+    """The same weights, stored once, of several layers: what it costs all of them in the formats that each compared.
+
+    found  at least one; all got the same format
+    """
+    first, *others = found
+    if not others:
+        return first
+    costs = [{str(each): each.cost for each in one.formats} for one in found]
+    formats = tuple(
+        replace(each, cost=sum(known[str(each)] for known in costs))
+        for each in first.formats
+        if all(str(each) in known for known in costs)
+    )
+    taken = [str(each) for each in formats].index(str(first.format))
+    return replace(first, layer=", ".join(one.layer for one in found), formats=formats, taken=taken)
+
+
 def named(width: int, block: int = 1) -> str:
-    """What a format of panels is called: `CSR`, `CSR in 8s`, `BSR 8×2`."""
+    """What a format without zeros is called: `CSR`, `CSR in 8s`, `BSR 8×2`, `columns in 8s`."""
     if block > 1:
         return f"BSR {width}×{block}"
-    return f"CSR in {width}s" if width > 1 else "CSR"
+    kind = "CSR" if block else "columns"
+    return f"{kind} in {width}s" if width > 1 else kind

@@ -19,6 +19,7 @@ from pruneir.backends.cortex_m import choose
 from pruneir.backends.cortex_m.assembly.nest import TooLarge
 from pruneir.backends.cortex_m.assembly.scatter import SHIFTS, Scatter, Scattered
 from pruneir.backends.cortex_m.inputs import Layer
+from pruneir.backends.cortex_m.sparse import NEAR, density
 
 WIDEST = 16
 """Filters of a group at most."""
@@ -32,8 +33,6 @@ _LARGER = 1 / 4
 """How many more bytes the weights may take."""
 _STORED = 8
 """Instructions for each sum behind: it is loaded, finished and stored in C."""
-_NEAR = 1 << 16
-"""Bytes within which distances of 2 bytes lie."""
 Write = Callable[[str, Scatter], Scattered]
 
 
@@ -60,16 +59,20 @@ class Way:
         kept = there.any(axis=1)
         columns = [self._column(groups[i][there[i]], places[there[i]]) for i in np.flatnonzero(kept)]
         begins = np.cumsum([0, *map(len, columns)])[np.where(kept, np.cumsum(kept) - 1, len(columns))]
-        columns += [self._column(groups[0][:0], places[:0])] * (not kept.all())
+        if not kept.all():
+            columns.append(self._column(groups[0][:0], places[:0]))
         starts = begins + 4 * np.arange(len(groups), 0, -1)
         return starts.astype(np.uint32).tobytes() + b"".join(columns)
 
     def _column(self, groups: np.ndarray, distances: np.ndarray) -> bytes:
-        """Turns, distances, weights."""
+        """Turns, distances, weights: a turn is filled up with zeros for the sums of the last group, so that inputs that
+        are no numbers reach no sum that they have no part in.
+        """
         unroll = self.scatter.unroll
-        turns = int(_turns(np.array(len(groups)), unroll))
+        turns = -(-len(groups) // unroll)
+        assert turns or self.scatter.gaps
         more = turns * unroll - len(groups)
-        places = np.pad(distances, (0, more)).astype(np.uint32 if unroll == 1 else np.uint16).tobytes()
+        places = np.pad(distances, (0, more), mode="edge").astype(np.uint32 if unroll == 1 else np.uint16).tobytes()
         values = np.pad(groups, ((0, more), (0, 0))).astype(np.float32).tobytes()
         return np.uint32(turns).tobytes() + places.ljust(turns << SHIFTS[unroll], b"\0") + values
 
@@ -83,8 +86,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A way, and what it takes with each of the weights."""
+class Skipped:
+    """A way to skip inputs, and what it takes with each of the weights."""
 
     way: Way
     costs: tuple[Cost, ...]
@@ -106,7 +109,7 @@ class Choice:
 
     def described(self, rate: float, weights: Sequence[np.ndarray]) -> str:
         """What a table says of it."""
-        there = sum(np.count_nonzero(each) for each in weights) / sum(each.size for each in weights)
+        there = density(weights)
         return f"winners, {self.way.scatter}{f', {there:.1%}' if there < 1 else ''}, {rate:.0%} of inputs"
 
 
@@ -117,7 +120,7 @@ def best(
     others: Sequence[Cost],
     write: Write,
     lanes: Sequence[int],
-) -> Choice | None:
+) -> Skipped | None:
     """Of the ways with hardly more instructions than the fewest that with the least memory; None where there is none.
 
     weights  of all calls of a function
@@ -128,12 +131,12 @@ def best(
     if any(not np.isfinite(each).all() for each in weights):
         return None
     there = [layer.weights(each != 0) for each in weights]
-    ways = (Choice(way, _costs(way, counts, rates, write)) for way, counts in _ways(layer, there, lanes))
+    ways = (Skipped(way, _costs(way, counts, rates, write)) for way, counts in _ways(layer, there, lanes))
     found = [each for each in ways if each.costs and each.fits(others)]
     least = min((each.instructions for each in found), default=0)
     near = [each for each in found if each.instructions <= (1 + _HARDLY) * least]
-    best = min(near, key=lambda each: (max(each.way.scatter.room, _FEW), each.instructions), default=None)
-    return best if best is not None and best.pays(others) else None
+    choice = min(near, key=lambda each: (max(each.way.scatter.room, _FEW), each.instructions), default=None)
+    return choice if choice is not None and choice.pays(others) else None
 
 
 def grouped(weights: np.ndarray, width: int) -> np.ndarray:
@@ -154,15 +157,11 @@ def _ways(layer: Layer, there: Sequence[np.ndarray], lanes: Sequence[int]) -> It
         for width in range(1, min(part.filters[0] + 3, WIDEST) + 1):
             far = int(part.distances(width).max())
             counts = [grouped(each, width).any(axis=2).sum(axis=1) for each in split]
+            gaps = any((each == 0).any() for each in counts)
             for unroll, vector in product(SHIFTS, lanes):
-                if width % vector == 0 and (unroll == 1 or far < _NEAR):
-                    scatter = Scatter(part.loops(width), part.room(width), width, unroll, vector)
+                if width % vector == 0 and (unroll == 1 or far < NEAR):
+                    scatter = Scatter(part.loops(width), part.room(width), width, unroll, vector, gaps)
                     yield Way(part, blocks, scatter), counts
-
-
-def _turns(groups: np.ndarray, unroll: int) -> np.ndarray:
-    """How often the loops of columns turn: once for no group at all."""
-    return np.maximum(-(-groups // unroll), 1)
 
 
 def _costs(way: Way, counts: Sequence[np.ndarray], rates: Sequence[float], write: Write) -> tuple[Cost, ...]:
@@ -175,11 +174,11 @@ def _costs(way: Way, counts: Sequence[np.ndarray], rates: Sequence[float], write
     a_turn = (1 << SHIFTS[way.scatter.unroll]) + 4 * way.scatter.unroll * way.scatter.width
     found = []
     for each, rate in zip(counts, rates, strict=True):
-        turns = _turns(each, way.scatter.unroll)
+        turns = -(-each // way.scatter.unroll)
         an_input = written.hit + written.turn * float(turns.mean())
         instructions = round(way.blocks * (a_block + rate * way.part.inputs * an_input))
         blocks = each.reshape(way.blocks, -1)
-        stored = int(turns[each > 0].sum()) * a_turn + 4 * int(np.count_nonzero(each))
-        stored += int(np.count_nonzero((blocks == 0).any(axis=1))) * (4 + a_turn)
+        stored = int(turns.sum()) * a_turn + 4 * int(np.count_nonzero(each))
+        stored += 4 * int(np.count_nonzero((blocks == 0).any(axis=1)))
         found.append(Cost(instructions, 4 * way.blocks + 4 * each.size + stored))
     return tuple(found)

@@ -12,8 +12,10 @@ class Packing:
     """How a weight is laid out for the micro-kernel: one stream, as it reads.
 
     outer    loops around the nest that the weight depends on: length, and stride in the weight as it was
-    inner    loops over the terms, then the filters, likewise
-    filters  length of the filters' loop that there is, which the tiles may exceed, and its stride
+    inner    loops over the terms, likewise
+    tile     filters of a tile, the innermost loop, which may reach beyond the last filter
+    filter_stride  of these in the weight
+    size     elements of the weight
     """
 
     outer: tuple[tuple[int, int], ...]

@@ -28,7 +28,7 @@ TERMS = ((1, 0),)
 """The loops of a nest whose terms are in the stream."""
 DOUBT = 1 / 32
 """How much less it must cost to leave zeros out, for what surrounds tiles is estimated."""
-_NARROW = 1 << 16
+NEAR = 1 << 16
 """Bytes within which distances of 2 bytes lie."""
 
 
@@ -63,7 +63,7 @@ class Terms:
     @property
     def wide(self) -> bool:
         """Whether 2 bytes are too few for distances."""
-        return bool(4 * self.distances[-1] >= _NARROW)
+        return bool(4 * self.distances[-1] >= NEAR)
 
     @cached_property
     def _order(self) -> np.ndarray:
@@ -95,8 +95,8 @@ class StreamPacking:
             more = turns * stream.unroll - (behind - first)
             lanes = -width % stream.lanes
             values.append(np.pad(kept.values[first:behind, :, :width], ((0, more), (0, 0), (0, lanes))).ravel())
-            head = np.uint16(turns) if stream.unroll == 1 and not stream.wide else np.uint32(turns)
-            distances += [head.tobytes(), np.pad(4 * kept.places[first:behind], (0, more)).astype(kind).tobytes()]
+            head = np.array(turns, stream.head).tobytes()
+            distances += [head, np.pad(4 * kept.places[first:behind], (0, more)).astype(kind).tobytes()]
         numbers = np.concatenate(values).astype(np.float32).tobytes()
         return np.frombuffer(np.uint32(len(numbers)).tobytes() + numbers + b"".join(distances), np.uint8)
 
@@ -109,16 +109,21 @@ class StreamPacking:
 class Choice:
     """A way without zeros.
 
-    tile    its tile
-    stream  how the weights lie
-    costs   instructions of all tiles for each of the weights
-    fits    whether it takes fewer bytes than the weights with their zeros
+    tile     its tile
+    packing  how the weights lie
+    costs    instructions of all tiles for each of the weights
+    fits     whether it takes fewer bytes than the weights with their zeros
     """
 
     tile: Tile
-    stream: Stream
+    packing: StreamPacking
     costs: tuple[int, ...]
     fits: bool
+
+    @property
+    def stream(self) -> Stream:
+        """As a micro-kernel reads them."""
+        return self.packing.stream
 
     def pays(self, dense: int) -> bool:
         """Whether it is better than `dense` instructions, by more than both counts may be wrong."""
@@ -126,8 +131,12 @@ class Choice:
 
     def described(self, weights: Sequence[np.ndarray]) -> str:
         """What a table says of it: the format, the share of entries that are not zero, the tile."""
-        there = sum(np.count_nonzero(each) for each in weights) / sum(each.size for each in weights)
-        return f"{self.stream}, {there:.1%}, tile {self.stream.width}×{self.tile.points}"
+        return f"{self.stream}, {density(weights):.1%}, tile {self.stream.width}×{self.tile.points}"
+
+
+def density(weights: Sequence[np.ndarray]) -> float:
+    """The share of all entries that are not zero."""
+    return sum(int(np.count_nonzero(each)) for each in weights) / sum(each.size for each in weights)
 
 
 def has_zeros(weights: np.ndarray) -> bool:
@@ -167,8 +176,8 @@ def ways(
         return []
     matrices = [terms.matrix(each) for each in weights]
     found = [
-        Choice(Tile(terms.filters[0], p), stream, costs, fits)
-        for stream, turns in _streams(matrices, terms, lanes)
+        Choice(Tile(terms.filters[0], p), StreamPacking(terms, stream), costs, fits)
+        for stream, turns in streams(matrices, terms, lanes)
         if (fits := smaller(stream, turns, terms)) or stream.width == stream.block == 1
         for p in range(1, min(points if nest.points > 1 else 1, choose.MOST // stream.width) + 1)
         if points % p == 0 and (costs := _costs(nest, Tile(terms.filters[0], p), stream, points // p, turns, write))
@@ -196,11 +205,12 @@ def smaller(stream: Stream, turns: Sequence[np.ndarray], terms: Terms) -> bool:
     widths = np.full(len(turns[0]), stream.width)
     widths[-1] -= -filters % stream.width
     group = 4 * stream.block * (widths + -widths % stream.lanes) + (4 if stream.wide else 2)
-    stored = sum(int((each * stream.unroll * group).sum()) for each in turns)
+    start, head = 4, stream.head.itemsize
+    stored = sum(start + int((head + each * stream.unroll * group).sum()) for each in turns)
     return stored < len(turns) * 4 * filters * size
 
 
-def _streams(
+def streams(
     matrices: Sequence[np.ndarray], terms: Terms, lanes: Sequence[int]
 ) -> Iterator[tuple[Stream, list[np.ndarray]]]:
     """Every way that the weights can lie, and how often the loop of each panel turns, of each of the matrices."""

@@ -20,11 +20,11 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from pruneir.backends.lowering.ranking import require_ranked, separated
-from pruneir.deployment.prepare import known_shapes
+from pruneir.deployment.prepare import require_numbers
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import to_model
-from pruneir.shapes import Shapes
+from pruneir.shapes import Shapes, infer
 
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 
@@ -35,7 +35,8 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
     PruneirError, one line, for what the importer does not take.
     """
     _require_plain(graph)
-    shapes = known_shapes(graph)
+    shapes = infer(graph)
+    require_numbers(shapes)
     _require_exact(graph, shapes)
     require_ranked(graph, shapes)
     model = _as_imported(graph)
@@ -45,12 +46,9 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
             module = from_onnx(model)
     except Exception as error:  # the importer raises many kinds
         said = first_line(error)
-        where = next((f" {op.label} ({op.type}):" for op in graph.operators if _names(said, op.type)), "")
-        raise PruneirError(
-            f"TVM cannot import the network:{where} {said}; export it without, or end the graph in front of it"
-        ) from None
+        raise PruneirError(f"TVM cannot import the network: {_blamed(graph, said)}") from None
     if target.kind.name == "c" and any(operator.is_a("TopK") for operator in graph.operators):
-        module = separated(module)
+        module = separated(module, graph)
     steps = relax.transform
     with target, _without_messages():
         try:
@@ -113,6 +111,11 @@ def _require_exact(graph: Graph, shapes: Shapes) -> None:
         given = [shapes.value(name) for name in operator.inputs[1:] if name]
         scales = next((v for v in reversed(given) if v is not None and v.dtype.kind == "f" and v.size), None)
         size = shapes.shape(operator.inputs[0])
+        if scales is not None and size is None:
+            raise PruneirError(
+                f"{operator.label} ({operator.type}): the shape of '{operator.inputs[0]}' is not known, so that scales"
+                " may end within a pixel; give sizes"
+            )
         if scales is not None and size is not None and scales.size == len(size):
             exact = scales * np.array(size)
             if np.abs(exact - np.round(exact)).max() > 1e-3:
@@ -145,9 +148,14 @@ def _with_plain_k(node: onnx.NodeProto, graph: Graph) -> None:
     node.attribute.extend([*attributes, onnx.helper.make_attribute("k", int(k.reshape(-1)[0]))])
 
 
-def _names(said: str, kind: str) -> bool:
-    """Whether what TVM says names an operator of this type."""
-    return re.search(rf"\b{re.escape(kind)}\b", said) is not None
+def _blamed(graph: Graph, said: str) -> str:
+    """What TVM says, and of which operator, as far as it names a type."""
+    first = next((op for op in graph.operators if re.search(rf"\b{re.escape(op.type)}\b", said)), None)
+    if first is None:
+        return f"{said}; end the exported graph in front of it"
+    alike = sum(op.type == first.type for op in graph.operators)
+    where = f"one of {alike} {first.type}" if alike > 1 else f"{first.label} ({first.type})"
+    return f"{where}: {said}; export it without, or end the graph in front of it"
 
 
 def first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pruneir.storage import Storage
+from pruneir.storage import Storage, shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class Call:
     items       of work that threads share, for a kernel that is divided
     scratch     bytes of private memory that each thread needs meanwhile
     storage     of its weights, where leaving out their zeros was considered
+    weights     name of the constant that holds these, as its kernel reads them; empty where there are none
     """
 
     kernel: str
@@ -86,6 +87,7 @@ class Call:
     items: int = 1
     scratch: int = 0
     storage: Storage | None = None
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,9 @@ class Program:
 
     def storages(self) -> tuple[Storage, ...]:
         """How the weights of layers with zeros are stored; what several layers read counts once."""
-        sizes = {constant.name: constant.nbytes for constant in self.constants}
-        readers: dict[str, list[Call]] = {}
+        found: dict[tuple[str, str], list[Storage]] = {}
         for call in self.calls:
             if call.storage is not None:
-                weights = max((name for name in call.arguments if name in sizes), key=lambda name: sizes[name])
-                readers.setdefault(weights, []).append(call)
-        return tuple(
-            replace(storage, layer=", ".join(call.layer or call.kernel for call in calls))
-            for calls in readers.values()
-            if (storage := calls[0].storage) is not None
-        )
+                named = replace(call.storage, layer=call.layer or call.kernel)
+                found.setdefault((call.weights, str(named.format)), []).append(named)
+        return tuple(map(shared, found.values()))

@@ -45,8 +45,14 @@ class Ranking:
     @property
     def name(self) -> str:
         """What it is called in C."""
-        what = ("kth" if self.last else "topk") + ("" if self.largest else "_least")
-        return f"{what}_{self.outer}x{self.length}x{self.inner}_{self.k}"
+        return f"{self._what}_{self.outer}x{self.length}x{self.inner}_{self.k}"
+
+    def __str__(self) -> str:
+        return f"{self._what.replace('_', ' ')} {self.outer}×{self.length}×{self.inner}, k={self.k}"
+
+    @property
+    def _what(self) -> str:
+        return ("kth" if self.last else "topk") + ("" if self.largest else "_least")
 
     @property
     def pointers(self) -> tuple[tuple[str, bool], ...]:
@@ -94,23 +100,40 @@ def require_ranked(graph: Graph, shapes: Shapes) -> None:
     for operator in graph.operators:
         if not operator.is_a("TopK"):
             continue
-        if shapes.elem_type(operator.inputs[0]) != onnx.TensorProto.FLOAT:
-            raise PruneirError(f"{operator.label} (TopK): what it ranks is not float32; put a Cast in front of it")
+        kind = shapes.elem_type(operator.inputs[0])
+        if kind != onnx.TensorProto.FLOAT:
+            fault = (
+                "is not float32; put a Cast in front of it"
+                if kind
+                else f"is of no known type; declare that of '{operator.inputs[0]}' in the file"
+            )
+            raise PruneirError(f"{operator.label} (TopK): what it ranks {fault}")
         if len(operator.inputs) > 1 and graph.constant(operator.inputs[1]) is None:
             raise PruneirError(f"{operator.label} (TopK): k is computed when it runs; make it a constant")
 
 
-def separated(module: tvm.IRModule) -> tvm.IRModule:
-    """The module with calls of TVM's topk as calls of our kernels, those for a threshold among them."""
+def separated(module: tvm.IRModule, graph: Graph) -> tvm.IRModule:
+    """The module that a graph was imported as, with calls of TVM's topk, those for a threshold among them, as calls of
+    our kernels, numbered by their operators.
+    """
     functions = dict(module.functions.items())
-    functions[module.get_global_var("main")] = _Separating(module).visit_expr(module["main"])
+    values = [binding.value for block in module["main"].body.blocks for binding in block.bindings]
+    calls, operators = sum(isinstance(each, relax.Call) and each.op.same_as(_TOPK) for each in values), _labels(graph)
+    first = 0 if calls == len(operators) else len(operators)  # the importer has computed one itself
+    functions[module.get_global_var("main")] = _Separating(module, first).visit_expr(module["main"])
     return tvm.IRModule(functions)
+
+
+def label_of(call: Any, graph: Graph) -> str:
+    """What the operator is called that a call of an extern function computes; empty where it is not known."""
+    labels, number = _labels(graph), int(call.args[1].fields[1].values[-1])
+    return labels[number] if number < len(labels) else ""
 
 
 def ranking(call: Any) -> Ranking:
     """What a call of an extern function is."""
     given, details = call.args[1].fields
-    axis, k, largest = (int(each) for each in details.values)
+    axis, k, largest, _ = (int(each) for each in details.values)
     shape = tuple(int(each) for each in given.ty.shape.values)
     return Ranking(
         prod(shape[:axis]),
@@ -124,11 +147,16 @@ def ranking(call: Any) -> Ranking:
 
 @relax.expr_functor.mutator
 class _Separating(relax.PyExprMutator):
+    def __init__(self, module: tvm.IRModule, number: int):
+        super().__init__(module)
+        self.number = number
+
     def visit_call_(self, call: Any) -> Any:
         call = self.visit_expr_post_order(call)
         if call.op.same_as(_TOPK):
             x, rank = call.args[0], len(call.args[0].ty.shape)
-            details = relax.ShapeExpr([call.attrs.axis % rank, call.attrs.k, int(call.attrs.largest)])
+            details = relax.ShapeExpr([call.attrs.axis % rank, call.attrs.k, int(call.attrs.largest), self.number])
+            self.number += 1
             return relax.call_dps_packed(_ALL, [x, details], list(call.ty.fields))
         if call.op.same_as(_SLICE):
             last = self._last(call)
@@ -144,7 +172,11 @@ class _Separating(relax.PyExprMutator):
         if not isinstance(ranked, relax.Call) or not ranked.op.same_as(_EXTERN) or ranked.args[0].global_symbol != _ALL:
             return None
         x, details = ranked.args[1].fields
-        axis, k, _ = (int(each) for each in details.values)
+        axis, k, *_ = (int(each) for each in details.values)
         axes, starts, _, steps = ([int(each) for each in given.fields] for given in call.args[1:5])
         is_last = [each % len(x.ty.shape) for each in axes] == [axis] and starts in ([-1], [k - 1]) and steps == [1]
         return relax.call_dps_packed(_LAST, [x, details], call.ty) if is_last else None
+
+
+def _labels(graph: Graph) -> list[str]:
+    return [operator.label for operator in graph.operators if operator.is_a("TopK")]

@@ -19,7 +19,7 @@ from pruneir.backends.lowering import bare
 from pruneir.backends.lowering.importing import first_line
 from pruneir.backends.lowering.inplace import in_place, written
 from pruneir.backends.lowering.program import Buffer, Call, Constant, Kernel, Program
-from pruneir.backends.lowering.ranking import HEADER, Ranking, header, ranking
+from pruneir.backends.lowering.ranking import HEADER, Ranking, header, label_of, ranking
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.shapes import infer
@@ -225,6 +225,7 @@ class Lowering(ABC):
                 macs=function.macs,
                 schedule=function.schedule,
                 storage=function.storages[before] if function.storages else None,
+                weights=given[function.weights] if function.packing is not None else "",
             )
         )
 
@@ -237,7 +238,8 @@ class Lowering(ABC):
         name = f"{self.prefix}{made.name}"
         self.rankings[name] = made
         reads = () if given in constants else (given,)
-        self.calls.append(Call(name, (given, *writes, *spaces), reads, writes, spaces, layer=made.name))
+        label = label_of(value, self.graph) or made.name
+        self.calls.append(Call(name, (given, *writes, *spaces), reads, writes, spaces, layer=label, schedule=str(made)))
 
     def _results(self, value: Any) -> tuple[str, ...]:
         """Temporaries for what the next call makes."""

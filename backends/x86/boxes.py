@@ -31,6 +31,8 @@ class Box:
     start: int = 0
     to_start: int = 0
     scratch: int = 0
+    cycles: float = 0.0
+    weight_bytes: int = 0
 
     @property
     def size(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +10,12 @@ import numpy as np
 from pruneir.backends.x86.dense import dense
 from pruneir.backends.x86.depthwise import depthwise, depthwise_weights
 from pruneir.backends.x86.expressions import Place
-from pruneir.backends.x86.sparse import sparse
+from pruneir.backends.x86.sparse import sparse, together
 from pruneir.backends.x86.tiling import Geometry, Grid
 from pruneir.backends.x86.window import window
 from pruneir.backends.x86.work import Phase, Setting, Work, given, output, rule, word
 from pruneir.graph import Operator
+from pruneir.storage import Storage
 
 
 @rule("Conv")
@@ -31,11 +32,10 @@ def conv(operator: Operator, setting: Setting) -> Work | None:
     groups = operator.attribute("group", 1)
     if groups == geometry.ic == geometry.oc and groups > 1:
         kernel = depthwise(geometry, lanes)
-        alone = Phase(kernel, lambda: depthwise_weights(image, lanes), kernel.macs)
-        return Work(data, place, (alone,), "depthwise", bias)
+        alone = Phase(kernel, "depthwise", lambda: depthwise_weights(image, lanes), kernel.macs)
+        return Work(data, place, (alone,), bias)
     geometry = replace(geometry, ic=geometry.ic // groups, oc=geometry.oc // groups, groups=groups)
-    phase, schedule = by_taps(geometry, image, lanes)
-    return Work(data, place, (phase,), schedule, bias)
+    return Work(data, place, (by_taps(geometry, image, lanes),), bias)
 
 
 @rule("ConvTranspose")
@@ -60,8 +60,21 @@ def transposed(operator: Operator, setting: Setting) -> Work | None:
                 whole.n, whole.ih, whole.iw, whole.ic // groups, high.count, wide.count, out[1] // groups,
                 len(high.taps), len(wide.taps), pt=high.pad, pl=wide.pad, groups=groups, grid=grid,
             )  # fmt: skip
-            phases.append(by_taps(geometry, taps[:, :, high.taps][:, :, :, wide.taps], lanes)[0])
-    return Work(operator.inputs[0], Place(out, 1), tuple(phases), "direct, by phases", bias)
+            phase = by_taps(geometry, taps[:, :, high.taps][:, :, :, wide.taps], lanes)
+            is_padding = whole.kh in high.taps or whole.kw in wide.taps
+            phases.append(replace(phase, storage=None) if is_padding else phase)
+    return Work(operator.inputs[0], Place(out, 1), tuple(_of_one_layer(phases)), bias)
+
+
+def _of_one_layer(phases: Sequence[Phase]) -> Iterator[Phase]:
+    """The phases, the first of each format with what all take whose weights have that format."""
+    found: dict[str, list[Storage]] = {}
+    for phase in phases:
+        if phase.storage is not None:
+            found.setdefault(str(phase.storage.format), []).append(phase.storage)
+    for phase in phases:
+        parts = found.pop(str(phase.storage.format), None) if phase.storage is not None else None
+        yield replace(phase, storage=together(parts) if parts is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +94,11 @@ def _remainders(outputs: int, kernel: int, stride: int, pad: int) -> Iterator[_R
         yield _Remainder(first, -(-(outputs - first) // stride), taps, len(taps) - 1 - (first + pad) // stride)
 
 
-def by_taps(geometry: Geometry, weights: np.ndarray, lanes: int) -> tuple[Phase, str]:
-    """A dense convolution, its zeros left out where that is faster, and what a table says of it."""
+def by_taps(geometry: Geometry, weights: np.ndarray, lanes: int) -> Phase:
+    """A dense convolution, its zeros left out where that is faster."""
     kernel = dense(geometry, lanes)
     compared = sparse(geometry, weights, lanes, kernel)
     without, storage = (compared.kernel, compared.storage) if compared is not None else (None, None)
     if without is not None:
-        return Phase(without, without.packed, geometry.macs, storage), str(without)
-    return Phase(kernel, lambda: kernel.packed(weights), geometry.macs, storage), str(kernel)
+        return Phase(without, str(without), without.packed, geometry.macs, storage)
+    return Phase(kernel, str(kernel), lambda: kernel.packed(weights), geometry.macs, storage)

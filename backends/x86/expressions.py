@@ -19,6 +19,7 @@ from itertools import groupby
 from math import prod
 
 import numpy as np
+import onnx
 
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes
@@ -195,7 +196,7 @@ def _power(operator: Operator, graph: Graph) -> Callable[[str], str] | None:
 
 
 def _is_float(name: str, shapes: Shapes) -> bool:
-    return shapes.elem_type(name) == 1
+    return shapes.elem_type(name) == onnx.TensorProto.FLOAT
 
 
 def _read(name: str, place: Place, graph: Graph, shapes: Shapes) -> Shape | None:

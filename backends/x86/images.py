@@ -27,7 +27,7 @@ def pool(operator: Operator, setting: Setting) -> Work | None:
     maximum = operator.is_a("MaxPool")
     padded = bool(operator.attribute("count_include_pad", 0))
     kernel = pooling(geometry, setting.cpu.lanes, maximum=maximum, padded=padded, pb=pb, pr=pr)
-    return Work(operator.inputs[0], Place(output(operator, setting), 1), (Phase(kernel),), "pool")
+    return Work(operator.inputs[0], Place(output(operator, setting), 1), (Phase(kernel, "pool"),))
 
 
 @rule("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
@@ -43,7 +43,7 @@ def whole(operator: Operator, setting: Setting) -> Work | None:
             return None
     maximum = operator.is_a("GlobalMaxPool", "ReduceMax")
     kernel = GlobalPooling(shape[0], prod(shape[2:]), shape[1], maximum)
-    return Work(operator.inputs[0], Place(out, 1), (Phase(kernel),), "pool")
+    return Work(operator.inputs[0], Place(out, 1), (Phase(kernel, "pool"),))
 
 
 @rule("Resize", "Upsample")
@@ -76,4 +76,4 @@ def resize(operator: Operator, setting: Setting) -> Work | None:
         for axis in (2, 3)
     )
     kernel = Resizing(shape[0], shape[2], shape[3], shape[1], rows, columns, mode == "linear")
-    return Work(operator.inputs[0], Place(out, 1), (Phase(kernel),), "resize")
+    return Work(operator.inputs[0], Place(out, 1), (Phase(kernel, "resize"),))

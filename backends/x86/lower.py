@@ -29,12 +29,10 @@ from pruneir.backends.x86.moves import Move
 from pruneir.backends.x86.plain import Map, Transpose
 from pruneir.backends.x86.sources import KERNEL, Sources
 from pruneir.backends.x86.winners import with_masks
-from pruneir.backends.x86.work import Kernel as Template
 from pruneir.backends.x86.work import Phase, Setting, Work
 from pruneir.deployment.prepare import known_shapes
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes
-from pruneir.storage import Storage
 
 _FLOAT = np.dtype(np.float32)
 
@@ -192,7 +190,7 @@ class _Writing:
         assert step.place is not None
         made = step.work
         start = self._main(step) if made is None else step.main.outputs[0]
-        phases = made.phases if made is not None else (Phase(Map(step.place)),)
+        phases = made.phases if made is not None else (Phase(Map(step.place), "elementwise"),)
         read = self.read(start, step.last) if made is None else self.read(made.data, made.last)
         out = self.written(step.region.value, step.last)
         for phase in phases:
@@ -205,8 +203,7 @@ class _Writing:
                 for each in finish.operands
             ]
             arguments = [*first, out, *operands]
-            schedule = made.schedule if made is not None else "elementwise"
-            self._call(phase.kernel, arguments, step.main.label, schedule, text, phase.macs, len(first), phase.storage)
+            self._call(phase, arguments, step.main.label, text, len(first))
 
     def _main(self, step: Step) -> str:
         """The value that elementwise operators on their own begin with: the first as large as what they make."""
@@ -230,7 +227,7 @@ class _Writing:
             self.written(name, move.last)
         for copy in move.copies:
             there = self.read(copy.source, copy.last) if isinstance(copy.source, str) else self.constant(copy.source)
-            self._call(copy.kernel, [there, self.written(copy.target, move.last)], step.main.label, "copy")
+            self._call(Phase(copy.kernel, "copy"), [there, self.written(copy.target, move.last)], step.main.label)
 
     def _island(self, operators: Sequence[Operator]) -> None:
         """Operators by TVM."""
@@ -270,18 +267,13 @@ class _Writing:
                 )
             )
 
-    def _call(
-        self,
-        template: Template,
-        arguments: Sequence[str],
-        layer: str,
-        schedule: str,
-        finish: str = "",
-        macs: int = 0,
-        written: int = 1,
-        storage: Storage | None = None,
-    ) -> None:
-        """A call of a kernel of ours, if it has work; `written` is the place of what it writes among its arguments."""
+    def _call(self, phase: Phase, arguments: Sequence[str], layer: str, finish: str = "", written: int = 1) -> None:
+        """A call of a kernel of ours, if it has work.
+
+        arguments  what it reads, its weights, further values, what it writes, operands of the epilogue
+        written    place of what it writes
+        """
+        template = phase.kernel
         if not template.items:
             return
         kernel = self.sources.kernel(type(template).__name__.lower(), template.source(KERNEL, finish))
@@ -296,11 +288,12 @@ class _Writing:
                 reads,
                 (arguments[written],),
                 layer=layer,
-                macs=macs,
-                schedule=schedule,
+                macs=phase.macs,
+                schedule=phase.schedule,
                 items=template.items,
                 scratch=template.scratch,
-                storage=storage,
+                storage=phase.storage,
+                weights=arguments[1] if phase.weights is not None else "",
             )
         )
 
@@ -323,7 +316,7 @@ class _Writing:
             return there
         rows, columns = (shape[1], prod(shape[2:])) if last else (prod(shape[2:]), shape[1])
         made = self._buffer(value, last)
-        self._call(Transpose(shape[0], rows, columns), [there, made], value, "transpose")
+        self._call(Phase(Transpose(shape[0], rows, columns), "transpose"), [there, made], value)
         return made
 
     def written(self, value: str, last: bool) -> str:

@@ -40,8 +40,8 @@ def matrix(operator: Operator, setting: Setting) -> Work | None:
     points = prod(out[:-1])
     geometry = Geometry(1, 1, points, matrix.shape[0], 1, points, matrix.shape[1])
     image = matrix.T[:, :, None, None]
-    phase, schedule = by_taps(geometry, image, setting.cpu.lanes)
-    return Work(operator.inputs[0], Place(out, len(out) - 1), (phase,), schedule, bias, last=False)
+    phase = by_taps(geometry, image, setting.cpu.lanes)
+    return Work(operator.inputs[0], Place(out, len(out) - 1), (phase,), bias, last=False)
 
 
 def _product_of_two(operator: Operator, setting: Setting) -> Work | None:
@@ -90,6 +90,6 @@ def _contraction(operator: Operator, setting: Setting, first: str, second: str, 
         made[:-2], tuple(a.get(each, 0) for each in batch), tuple(b.get(each, 0) for each in batch),
         made[-2], terms, made[-1], a[row], b[term], b[column], setting.cpu.lanes,
     )  # fmt: skip
-    phase = Phase(kernel, macs=kernel.macs)
+    phase = Phase(kernel, "product", macs=kernel.macs)
     place = Place(made, len(made) - 1)
-    return Work(operator.inputs[0], place, (phase,), "product", last=False, others=(operator.inputs[1],))
+    return Work(operator.inputs[0], place, (phase,), last=False, others=(operator.inputs[1],))

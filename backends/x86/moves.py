@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import onnx
 
 from pruneir.backends.x86.boxes import Box, box, strides
 from pruneir.backends.x86.work import Setting, word
@@ -151,7 +152,7 @@ def _space_to_depth(operator: Operator, setting: Setting, last: Mapping[str, boo
 def _concat(operator: Operator, setting: Setting, last: Mapping[str, bool]) -> Move | None:
     out = operator.outputs[0]
     whole = _shape(out, setting)
-    if any(setting.shapes.elem_type(name) != 1 for name in operator.inputs):
+    if any(setting.shapes.elem_type(name) != onnx.TensorProto.FLOAT for name in operator.inputs):
         return None
     is_last = len(whole) > 2 and any(last.get(name, False) for name in operator.inputs)
     axis, go = operator.attribute("axis") % len(whole), strides(whole, last=is_last)

@@ -27,7 +27,7 @@ def softmax(operator: Operator, setting: Setting) -> Work | None:
         return None
     place = Place(shape, axis)
     kernel = Softmax(prod(shape) // shape[axis], shape[axis], setting.cpu.lanes, operator.is_a("LogSoftmax"))
-    return Work(operator.inputs[0], place, (Phase(kernel),), "softmax", last=place.last)
+    return Work(operator.inputs[0], place, (Phase(kernel, "softmax"),), last=place.last)
 
 
 @rule("LayerNormalization")
@@ -40,5 +40,5 @@ def layer_normalization(operator: Operator, setting: Setting) -> Work | None:
         return None
     kernel = Normalizing(prod(shape[:-1]), shape[-1], setting.cpu.lanes, float(operator.attribute("epsilon", 1e-5)))
     added = np.zeros_like(scale) if shift is None else shift
-    phase = Phase(kernel, lambda: kernel.packed(scale, added))
-    return Work(operator.inputs[0], Place(shape, len(shape) - 1), (phase,), "normalize", last=False)
+    phase = Phase(kernel, "normalize", lambda: kernel.packed(scale, added))
+    return Work(operator.inputs[0], Place(shape, len(shape) - 1), (phase,), last=False)

@@ -20,6 +20,8 @@ class Map:
 
     place: Place
     scratch: int = 0
+    cycles: float = 0.0
+    weight_bytes: int = 0
 
     @property
     def points(self) -> int:
@@ -45,6 +47,8 @@ class Transpose:
     rows: int
     columns: int
     scratch: int = 0
+    cycles: float = 0.0
+    weight_bytes: int = 0
 
     @property
     def items(self) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pruneir.backends.x86.sparse_groups import Groups, groups
 from pruneir.backends.x86.sparse_rows import Rows, rows
 from pruneir.backends.x86.tiling import Geometry
-from pruneir.backends.x86.work import MEMORY, Computing
+from pruneir.backends.x86.work import MEMORY, Kernel
 from pruneir.storage import Format, Storage
 
 _MOST = 0.75
@@ -30,7 +31,7 @@ class Compared:
     storage: Storage
 
 
-def sparse(geometry: Geometry, weights: np.ndarray, lanes: int, dense: Computing) -> Compared | None:
+def sparse(geometry: Geometry, weights: np.ndarray, lanes: int, dense: Kernel) -> Compared | None:
     """The kernels that leave zeros out against the dense one; None for weights with few zeros.
 
     weights  float32 [groups · OC, IC, KH, KW]
@@ -47,6 +48,21 @@ def sparse(geometry: Geometry, weights: np.ndarray, lanes: int, dense: Computing
     return Compared(best if pays else None, Storage("", weights.size, nonzero, "cycles", tuple(formats), taken))
 
 
-def cycles(kernel: Computing) -> float:
+def together(found: Sequence[Storage]) -> Storage:
+    """What the kernels of one layer take, each with a part of its weights, in the formats that all compared.
+
+    found  at least one; all got the same format
+    """
+    first, known = found[0], [{str(each): each for each in one.formats} for one in found]
+    common = [name for name in known[0] if all(name in formats for formats in known)]
+    formats = tuple(
+        replace(known[0][name], nbytes=sum(of[name].nbytes for of in known), cost=sum(of[name].cost for of in known))
+        for name in common
+    )
+    weights, nonzero = sum(one.weights for one in found), sum(one.nonzero for one in found)
+    return replace(first, weights=weights, nonzero=nonzero, formats=formats, taken=common.index(str(first.format)))
+
+
+def cycles(kernel: Kernel) -> float:
     """Estimated, with weights that have left the caches since the last run."""
     return kernel.cycles + kernel.weight_bytes / MEMORY

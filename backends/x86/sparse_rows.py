@@ -146,7 +146,8 @@ class Rows:
     @property
     def density(self) -> float:
         """Weights that are stored, by all weights."""
-        return sum(each.groups for each in self.stored) / sum(each.shape[0] * each.shape[1] for each in self.stored)
+        g = self.geometry
+        return sum(each.groups for each in self.stored) / (g.groups * g.oc * g.ic * g.kh * g.kw)
 
     def source(self, name: str, finish: str) -> str:
         """Its C."""

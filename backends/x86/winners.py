@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, prod
 
+import onnx
+
 from pruneir.backends.x86.expressions import Place
 from pruneir.backends.x86.template import instance
 from pruneir.backends.x86.work import Phase, Setting, Work, output, rule
@@ -25,7 +27,7 @@ _PASSES = 16
 
 def with_masks(graph: Graph, shapes: Shapes) -> Graph:
     """The graph, or a copy in which these two operators stand for masks."""
-    found = [mask for mask in winners(graph) if _is_known(mask, shapes)]
+    found = [mask for mask in winners(graph) if _is_known(mask, graph, shapes)]
     if not found:
         return graph
     whole = graph.copy()
@@ -35,18 +37,21 @@ def with_masks(graph: Graph, shapes: Shapes) -> Graph:
         whole.replace(where, Operator("Winners", (mask.source, mask.threshold), where.outputs, name=where.name))
         if made is not None and not made.is_a("Threshold"):
             details = {"k": mask.kept, "step": mask.step}
-            whole.replace(made, Operator("Threshold", (mask.source,), made.outputs, details, made.name))
+            whole.replace(made, Operator("Threshold", (mask.source,), made.outputs[:1], details, made.name))
     remove_dead(whole)
     return whole
 
 
-def _is_known(mask: Winners, shapes: Shapes) -> bool:
-    """Whether it is one threshold for each sample of float32 numbers."""
+def _is_known(mask: Winners, graph: Graph, shapes: Shapes) -> bool:
+    """Whether it is one threshold for each sample of float32 numbers, and nothing else is read of what makes it."""
     shape, threshold = shapes.shape(mask.source), shapes.shape(mask.threshold)
-    if shape is None or not prod(shape) or shapes.elem_type(mask.source) != 1:
+    if shape is None or not prod(shape) or shapes.elem_type(mask.source) != onnx.TensorProto.FLOAT:
         return False
     if mask.step == 0:
         return True
+    made = graph.producer(mask.threshold)
+    if made is None or any(graph.users(name) or name in graph.outputs for name in made.outputs[1:]):
+        return False
     return mask.kept is not None and threshold == (shape[0], *(1 for _ in shape[1:]))
 
 
@@ -96,4 +101,4 @@ def threshold(operator: Operator, setting: Setting) -> Work | None:
     step, k = operator.attribute("step"), operator.attribute("k")
     kernel = Threshold(shape[0], shape[1], prod(shape[2:]), step, k, setting.cpu.lanes)
     place = Place(output(operator, setting), 1)
-    return Work(operator.inputs[0], place, (Phase(kernel),), "threshold", last=len(shape) > 2)
+    return Work(operator.inputs[0], place, (Phase(kernel, "threshold"),), last=len(shape) > 2)

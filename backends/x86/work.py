@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import onnx
 
 from pruneir.backends.x86.cpu import X86Cpu
 from pruneir.backends.x86.expressions import Place
@@ -33,13 +34,6 @@ class Kernel(Protocol):
     def scratch(self) -> int:
         """Bytes that each thread needs."""
 
-    def source(self, name: str, finish: str) -> str:
-        """Its text, from its name and the C of the function `<name>_finish`."""
-
-
-class Computing(Kernel, Protocol):
-    """The kernel of an operator."""
-
     @property
     def cycles(self) -> float:
         """Estimated, of its arithmetic on one core, with all that it reads in the second level of cache."""
@@ -48,16 +42,21 @@ class Computing(Kernel, Protocol):
     def weight_bytes(self) -> int:
         """Bytes of weights that it reads."""
 
+    def source(self, name: str, finish: str) -> str:
+        """Its text, from its name and the C of the function `<name>_finish`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A kernel, and its weights.
 
-    weights  packed as it reads them, when they are asked for; None for a kernel without
-    storage  of the weights, where leaving out their zeros was considered
+    schedule  what a table says of it
+    weights   packed as it reads them, when they are asked for; None for a kernel without
+    storage   of the weights, where leaving out their zeros was considered
     """
 
-    kernel: Computing
+    kernel: Kernel
+    schedule: str
     weights: Callable[[], np.ndarray] | None = None
     macs: int = 0
     storage: Storage | None = None
@@ -67,18 +66,16 @@ class Phase:
 class Work:
     """The kernels of one operator.
 
-    data      the value that they read
-    place     the value that they make, each a part of it
-    bias      added to each channel before all else
-    schedule  what a table says of them
-    last      whether they read data with channels last
-    others    further values that they read, as ONNX has them
+    data    the value that they read
+    place   the value that they make, each a part of it
+    bias    added to each channel before all else
+    last    whether they read data with channels last
+    others  further values that they read, as ONNX has them
     """
 
     data: str
     place: Place
     phases: tuple[Phase, ...]
-    schedule: str
     bias: np.ndarray | None = None
     last: bool = True
     others: tuple[str, ...] = ()
@@ -105,7 +102,7 @@ class Setting:
     def shape(self, operator: Operator, slot: int = 0) -> tuple[int, ...] | None:
         """The shape of an input, if it is float32."""
         name = operator.inputs[slot] if slot < len(operator.inputs) else ""
-        return self.shapes.shape(name) if name and self.shapes.elem_type(name) == 1 else None
+        return self.shapes.shape(name) if name and self.shapes.elem_type(name) == onnx.TensorProto.FLOAT else None
 
     def constant(self, operator: Operator, slot: int) -> np.ndarray | None:
         """A constant input."""

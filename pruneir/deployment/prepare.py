@@ -54,10 +54,15 @@ def known_shapes(graph: Graph) -> Shapes:
                     f"{operator.label} ({operator.type}): the shape of '{output}' depends on the data, or is unknown; "
                     "end the exported graph in front of it"
                 )
+    require_numbers(shapes)
+    return shapes
+
+
+def require_numbers(shapes: Shapes) -> None:
+    """PruneirError, one line, for a value of text."""
     for name, kind in shapes.types.items():
         if kind.elem_type == TensorProto.STRING:
             raise PruneirError(f"'{name}' holds text, which is not compiled; export the network behind its tokenizer")
-    return shapes
 
 
 def _is_fixed(size: int | str | None) -> bool:

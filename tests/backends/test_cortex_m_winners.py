@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 
 from pruneir.artifact import LayerProfile
-from pruneir.backends.cortex_m import backend, columns, lower, toolchain
+from pruneir.backends.cortex_m import backend, columns, lower, reducing, toolchain
 from pruneir.backends.cortex_m.backend import CortexM
 from pruneir.backends.cortex_m.cpus import CPUS
 from pruneir.backends.lowering.last import Last
 from pruneir.deployment.compiling import Compiler
 from pruneir.graph import Graph
 from pruneir.onnx_io.evaluate import evaluate
-from pruneir.sparsity.groups import Layout
-from pruneir.sparsity.weights import masked, weights
+from pruneir.sparsity.weights import weights
+from pruneir.storage import Storage
 from pruneir.targets import TARGETS
 from pruneir.verify.feeds import random_feeds
 from support.bundles import bundled
 from support.winners import winning
+from support.zeros import thinned
 
 pytestmark = [pytest.mark.qemu, pytest.mark.tvm]
 
@@ -95,16 +96,6 @@ WHOLE = {
 """Networks of which all layers are skipped, and of which none are."""
 
 
-def thinned(graph: Graph, kept: float, width: int = 1) -> Graph:
-    """A share of groups of weights kept, drawn at random."""
-    random, masks = np.random.default_rng(0), {}
-    for weight in weights(graph):
-        layout = Layout(weight, width)
-        order = random.permutation(layout.nonzero.size).reshape(layout.nonzero.shape)
-        masks[weight.name] = layout.mask(order < round(kept * order.size))
-    return masked(graph, masks)
-
-
 @cache
 def computed(cpu: str, kept: float) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray], list[LayerProfile]]:
     """What one firmware of all networks computes, inputs skipped whether it pays or not; ONNX Runtime; its layers."""
@@ -112,8 +103,8 @@ def computed(cpu: str, kept: float) -> tuple[Mapping[str, np.ndarray], Mapping[s
     graph = Compiler.of(cpu).prepared(graph)
     feeds = random_feeds(graph, batch=1, seed=1)
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="pruneir-") as folder:
-        patch.setattr(columns.Choice, "pays", lambda *given: True)
-        patch.setattr(columns.Choice, "fits", lambda *given: True)
+        patch.setattr(columns.Skipped, "pays", lambda *given: True)
+        patch.setattr(columns.Skipped, "fits", lambda *given: True)
         artifact = CortexM().compile(graph, TARGETS[cpu], Path(folder), progress=lambda text, share: None)
         outputs, profile = artifact.run(feeds), artifact.profile(feeds)
     return dict(outputs), dict(next(evaluate(graph, graph.outputs, [feeds]))), list(profile.layers)
@@ -208,7 +199,7 @@ def test_no_layer_takes_more_than_with_all_inputs(cpu: str) -> None:
     feeds, counts = random_feeds(graph, batch=1), []
     for skips in (True, False):
         with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="pruneir-") as folder:
-            patch.setattr(columns.Choice, "pays", columns.Choice.pays if skips else lambda *given: False)
+            patch.setattr(columns.Skipped, "pays", columns.Skipped.pays if skips else lambda *given: False)
             patch.setattr(backend, "_LAST", Last())
             artifact = CortexM().compile(graph, TARGETS[cpu], Path(folder), progress=lambda text, share: None)
             layers = [layer for layer in artifact.profile(feeds).layers if layer.macs]
@@ -228,7 +219,7 @@ def test_networks_without_winners_are_not_touched(monkeypatch: pytest.MonkeyPatc
     def never(*given: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(lower, "layer_of", never)
+    monkeypatch.setattr(reducing, "layer_of", never)
     assert linear(winning(VECTOR, static=True), "cortex-m4")[0].startswith("tile")
 
 
@@ -246,3 +237,15 @@ def test_sizes_are_predicted(cpu: str, text: str, tmp_path: Path) -> None:
     assert predicted.flash.total == pytest.approx(built.flash.total, rel=0.15)
     assert predicted.flash.rodata == pytest.approx(built.flash.rodata, abs=512)
     assert predicted.ram.arena == sections.arena
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.3])
+def test_layers_that_skip_inputs_say_what_their_weights_take(kept: float) -> None:
+    made = lower.lowered(Compiler.of("cortex-m4").prepared(thinned(winning(VECTOR, 0.1), kept)), CPUS["cortex-m4"])
+    (stored,), constants = made.storages(), {each.name: each.nbytes for each in made.constants}
+    (call,) = (call for call in made.calls if call.storage is not None)
+    assert (str(stored.formats[0]), str(stored.format)) == ("dense", "columns in 15s")
+    assert stored.format.nbytes == constants[call.weights]
+    assert stored.format.cost < stored.formats[0].cost
+    assert (len(stored.formats) > 2) is (kept < 1)
+    assert Storage.from_document(stored.document()) == stored

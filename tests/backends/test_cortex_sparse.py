@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
 
 import pruneir
 from pruneir.artifact import Artifact, Profile
-from pruneir.backends.cortex_m import backend, sparse
+from pruneir.backends.cortex_m import backend, lower, sparse
+from pruneir.backends.cortex_m.assembly.nest import Nest
 from pruneir.backends.cortex_m.backend import CortexM
 from pruneir.backends.cortex_m.cpus import CPUS
 from pruneir.backends.cortex_m.lower import lowered
@@ -21,11 +23,10 @@ from pruneir.backends.lowering.last import Last
 from pruneir.deployment.compiling import Compiler
 from pruneir.graph import Graph, parse
 from pruneir.onnx_io.evaluate import evaluate
-from pruneir.sparsity.groups import Layout
-from pruneir.sparsity.weights import masked, weights
 from pruneir.targets import TARGETS
 from pruneir.verify.feeds import random_feeds
 from support.bundles import bundled
+from support.zeros import thinned
 
 pytestmark = [pytest.mark.qemu, pytest.mark.tvm]
 
@@ -67,18 +68,10 @@ CASES = {
     "depthwise": "x[1,5,9,13] -> y { a = Conv(x, w[5,1,3,3], b[5], group=5, pads=[1,1,1,1]); y = Relu(a) }",
     "nothing left of a layer": "x[1,40] -> y { a = Gemm(x, zero[40,20], b[20]); y = Relu(a) }",
 }
+ALL_OR_NONE = {"zero": 0.0, "full": 1.0}
+"""Shares of the weights with these names that are kept."""
 DENSE = ("grouped", "depthwise")
 """What no stream serves."""
-
-
-def thinned(graph: Graph, width: int, zeros: float, seed: int = 0) -> Graph:
-    """Groups zeroed at random; all of the weight `zero`, none of `full`."""
-    random, masks = np.random.default_rng(seed), {}
-    for weight in weights(graph):
-        layout = Layout(weight, width)
-        share = {"zero": 1.0, "full": 0.0}.get(weight.name.rpartition("/")[2], zeros)
-        masks[weight.name] = layout.mask(random.random(layout.nonzero.shape) >= share)
-    return masked(graph, masks)
 
 
 def compiled(graph: Graph, cpu: str, folder: str) -> Artifact:
@@ -92,7 +85,9 @@ def compiled(graph: Graph, cpu: str, folder: str) -> Artifact:
 def computed(cpu: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Profile]:
     """What one firmware of all cases computes, what ONNX Runtime does, and a profile."""
     compiler, width = Compiler.of(cpu), CPU_WIDTHS[cpu]
-    networks = {case: compiler.prepared(thinned(parse(text), width, 0.8)) for case, text in CASES.items()}
+    networks = {
+        case: compiler.prepared(thinned(parse(text), 0.2, width, of=ALL_OR_NONE)) for case, text in CASES.items()
+    }
     graph = bundled(networks)
     feeds = random_feeds(graph, batch=1, seed=1)
     with TemporaryDirectory(prefix="pruneir-") as folder:
@@ -130,7 +125,9 @@ def dense() -> Iterator[None]:
 @pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m55"])
 def test_no_layer_takes_more_than_with_its_zeros(cpu: str) -> None:
     cases = [(case, zeros) for case in ("dense layer", "1×1", "3×3") for zeros in (0.1, 0.4, 0.7)]
-    graph = bundled({f"{case}, {zeros}": thinned(parse(CASES[case]), 1, zeros) for case, zeros in cases})
+    graph = bundled(
+        {f"{case}, {zeros}": thinned(parse(CASES[case]), 1 - zeros, of=ALL_OR_NONE) for case, zeros in cases}
+    )
     graph = Compiler.of(cpu).prepared(graph)
     feeds = random_feeds(graph, batch=1)
     with TemporaryDirectory(prefix="pruneir-") as folder:
@@ -159,20 +156,60 @@ def program(graph: Graph, cpu: str) -> tuple[dict[str, str], list[bytes], list[s
 @pytest.mark.parametrize("zeros", [0.0, 0.03])
 def test_where_nothing_is_left_out_nothing_changes(cpu: str, zeros: float) -> None:
     cases = ("dense layer", "3×3", "layers alike", "residual")
-    graph = Compiler.of(cpu).prepared(bundled({case: thinned(parse(CASES[case]), 1, zeros) for case in cases}))
+    graph = Compiler.of(cpu).prepared(
+        bundled({case: thinned(parse(CASES[case]), 1 - zeros, of=ALL_OR_NONE) for case in cases})
+    )
     with dense():
         wanted = program(graph, cpu)
     assert program(graph, cpu) == wanted
     assert not any("SR" in schedule for schedule in wanted[2])
 
 
+ALIKE = """x[1,16,6,6] -> y {
+    a = Conv(x, w1[16,16,3,3], b1[16], pads=[1,1,1,1]); r = Relu(a)
+    b = Conv(r, w2[16,16,3,3], b2[16], pads=[1,1,1,1]); s = Relu(b)
+    c = Conv(s, WEIGHTS, b3[16], pads=[1,1,1,1]); y = Relu(c)
+}"""
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4"])
+def test_zeros_that_are_no_weights_change_nothing(cpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = parse(ALIKE.replace("WEIGHTS", "w3[16,16,3,3]"))
+    for name in ("b2", "b3"):
+        graph.set_initializer(name, np.zeros_like(graph.initializers[name]))
+    graph = Compiler.of(cpu).prepared(graph)
+    found = program(graph, cpu)
+    monkeypatch.setattr(lower, "apart", lambda module, special: module)
+    assert found == program(graph, cpu)
+
+
+@pytest.mark.parametrize(("weights", "count"), [("w3[16,16,3,3]", 3), ("w2", 2), ("w1", 2)])
+def test_layers_with_the_same_weights_are_one_function(weights: str, count: int) -> None:
+    graph = Compiler.of("cortex-m4").prepared(thinned(parse(ALIKE.replace("WEIGHTS", weights)), 0.2))
+    calls = [call for call in lowered(graph, CPUS["cortex-m4"]).calls if call.macs]
+    assert len(calls) == 3
+    assert len({call.kernel for call in calls}) == count
+
+
+def test_where_several_points_are_refused_one_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ways(nest: Nest, *given: Any) -> list[sparse.Choice]:
+        if nest.points > 1:
+            raise ValueError
+        return of_one(nest, *given)
+
+    of_one = sparse.ways
+    monkeypatch.setattr(sparse, "ways", ways)
+    graph = Compiler.of("cortex-m4").prepared(thinned(parse(CASES["1×1"]), 0.1, 8))
+    assert [schedule for schedule in program(graph, "cortex-m4")[2] if "CSR" in schedule]
+
+
 def test_a_processor_without_an_fpu_keeps_its_zeros() -> None:
-    graph = Compiler.of("cortex-m0plus").prepared(thinned(parse(CASES["dense layer"]), 8, 0.9))
+    graph = Compiler.of("cortex-m0plus").prepared(thinned(parse(CASES["dense layer"]), 0.1, 8))
     assert {*program(graph, "cortex-m0plus")[2]} == {"default"}
 
 
 def test_weights_that_are_no_numbers_stay() -> None:
-    graph = thinned(parse(CASES["dense layer"]), 8, 0.9)
+    graph = thinned(parse(CASES["dense layer"]), 0.1, 8)
     values = np.array(graph.initializers["w"])
     values[0, 0] = np.inf
     graph.set_initializer("w", values)

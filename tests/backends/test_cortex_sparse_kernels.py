@@ -16,7 +16,7 @@ from pruneir.backends.cortex_m.assembly import expression as ex
 from pruneir.backends.cortex_m.assembly import sparse_fpv4, sparse_mve
 from pruneir.backends.cortex_m.assembly.finish import Operand, finish
 from pruneir.backends.cortex_m.assembly.nest import Nest, Step, Stream, TooLarge, Written
-from pruneir.backends.cortex_m.sparse import TERMS, StreamPacking, Terms
+from pruneir.backends.cortex_m.sparse import TERMS, StreamPacking, Terms, smaller, streams
 from pruneir.backends.lowering.program import Buffer, Call, Constant, Kernel, Program
 from support.firmware import built
 
@@ -243,3 +243,18 @@ def test_every_layer_is_served_one_way(cpu: str) -> None:
 )
 def test_what_has_no_registers_is_refused(write: object, layer: Layer) -> None:
     assert not fits(write, layer)
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.4, 0.5, 0.6, 0.7])
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_bytes_are_foretold(layer: Layer, kept: float) -> None:
+    random, terms = np.random.default_rng(0), layer.terms
+    drawn = [
+        np.where(random.random((layer.filters, terms.distances.size)) < kept, FLOAT.type(1), FLOAT.type(0))
+        for _ in range(2)
+    ]
+    for given in (drawn[:1], drawn):
+        dense = sum(each.nbytes for each in given)
+        for stream, turns in streams([terms.matrix(each) for each in given], terms, (1, 4)):
+            nbytes = sum(StreamPacking(terms, stream).pack(each).nbytes for each in given)
+            assert smaller(stream, turns, terms) == (nbytes < dense)

@@ -9,11 +9,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from tvm.s_tir import ScheduleError
 
 from pruneir.artifact import Artifact
+from pruneir.backends.cortex_m import reducing
 from pruneir.backends.cortex_m.backend import CortexM
 from pruneir.backends.cortex_m.cpus import CPUS
 from pruneir.backends.cortex_m.lower import lowered
+from pruneir.backends.lowering.program import Call
 from pruneir.deployment.compiling import Compiler
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
@@ -98,7 +101,20 @@ REFUSED = {
     ),
     "ranked by a computed number": (
         "x[1,6] -> y { m = ReduceMax(x, keepdims=0); c = Cast(m, to=7); k = Reshape(c, {1}); v, i = TopK(x, k); y = ReduceSum(v) }",
-        "depends on the data",
+        "v (TopK): k is computed when it runs",
+    ),
+    "ranked in an unknown type": (
+        "x[1,6] -> y, i:i64 { g = com.microsoft::Gelu(x); y, i = TopK(g, {2}) }",
+        "y (TopK): what it ranks is of no known type",
+    ),
+    "resized in an unknown shape": (
+        'x[1,2,3,5] -> y { g = com.microsoft::Gelu(x); y = Resize(g, _, {1.0,1.0,2.0,2.0}, mode="linear") }',
+        "y (Resize): the shape of 'g' is not known",
+    ),
+    "text": ("x[3]:str -> y:str { y = Identity(x) }", "'x' holds text"),
+    "which of two is not known": (
+        "x[1,3] -> y { a = LpNormalization(x); y = LpNormalization(a) }",
+        "one of 2 LpNormalization",
     ),
     "scattered": ("x[4,3], z[2,3] -> y { y = ScatterND(x, i[2,1]{3,1}, z) }", "scatter"),
     "a size that depends on the data": (
@@ -133,6 +149,34 @@ def test_what_cannot_be_compiled_is_one_line(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().out == ""
+
+
+def test_shapes_are_what_tvm_says_where_they_are_not_known() -> None:
+    graph = network("x[1,4] -> y { g = com.microsoft::Gelu(x); y = Relu(g) }", "cortex-m4")
+    assert len(lowered(graph, CPUS["cortex-m4"]).calls) == 1
+
+
+@pytest.mark.parametrize("refused", [ScheduleError, ValueError])
+def test_what_tiles_do_not_serve_is_computed_by_the_default_schedule(
+    refused: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (call,) = with_a_fault(refused, monkeypatch)
+    assert call.schedule == "default"
+
+
+def test_faults_of_tvm_are_not_taken_for_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PruneirError, match="conv2d: TVM has no C for it: broken"):
+        with_a_fault(RuntimeError, monkeypatch)
+
+
+def with_a_fault(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """A convolution, lowered with an error of this kind where its tiles are made."""
+
+    def broken(*given: object) -> None:
+        raise kind("broken")
+
+    monkeypatch.setattr(reducing, "tiled", broken)
+    return list(lowered(network("x[1,3,6,6] -> y { y = Conv(x, w[4,3,3,3]) }", "cortex-m4"), CPUS["cortex-m4"]).calls)
 
 
 def test_layers_are_called_as_in_the_graph_by_their_weights() -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import ctypes
 import subprocess
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pruneir
+from pruneir.backends.cortex_m import lower as cortex_m
 from pruneir.backends.cortex_m.backend import CortexM
+from pruneir.backends.cortex_m.cpus import CPUS
 from pruneir.backends.cuda.lower import lowered, target_of
+from pruneir.backends.lowering.program import Program
 from pruneir.backends.lowering.ranking import HEADER, Ranking, header
+from pruneir.backends.x86 import lower as x86
 from pruneir.backends.x86.backend import X86
+from pruneir.backends.x86.cpu import AVX2
 from pruneir.deployment.compiling import Compiler
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
@@ -137,6 +142,22 @@ def test_networks_with_winners_compute_what_onnx_runtime_does(
     for value, wanted in next(evaluate(graph, graph.outputs, [feeds])).items():
         np.testing.assert_array_equal(outputs[value] == 0, wanted == 0)
         np.testing.assert_allclose(outputs[value], wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+PROGRAMS: dict[str, Callable[[Graph], Program]] = {
+    "x86": partial(x86.lowered, cpu=AVX2),
+    "cortex-m4": partial(cortex_m.lowered, cpu=CPUS["cortex-m4"]),
+}
+
+
+@pytest.mark.parametrize("target", PROGRAMS)
+def test_tables_call_a_ranking_by_its_operator(target: str) -> None:
+    graph = parse("x[3,40] -> y, i:i64, z, j:i64 { y, i = TopK(x, {6}, largest=0); z, j = TopK(y, {2}) }")
+    calls = PROGRAMS[target](Compiler.of(target).prepared(graph)).calls
+    assert {call.layer: call.schedule for call in calls if "=" in call.schedule} == {
+        "y": "topk least 3×40×1, k=6",
+        "z": "topk 3×6×1, k=2",
+    }
 
 
 def test_gpus_do_not_rank() -> None:

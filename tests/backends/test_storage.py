@@ -16,9 +16,8 @@ from pruneir.backends.x86 import lower as x86
 from pruneir.backends.x86 import sparse as x86_sparse
 from pruneir.backends.x86.cpu import AVX2, AVX512
 from pruneir.graph import Graph, parse
-from pruneir.sparsity import masked, weights
-from pruneir.sparsity.groups import Layout
 from pruneir.storage import Storage
+from support.zeros import thinned
 
 pytestmark = pytest.mark.tvm
 
@@ -41,14 +40,6 @@ LAYERS = {"c": "w2", "d": "w3", "e": "w4", "y": "w5"}
 """Layers with zeros, in order."""
 
 
-def thinned(kept: dict[str, float]) -> Graph:
-    random, graph, masks = np.random.default_rng(0), parse(NETWORK), {}
-    for weight in weights(graph):
-        layout = Layout(weight, 8)
-        masks[weight.name] = layout.mask(random.random(layout.nonzero.shape) < kept[weight.name])
-    return masked(graph, masks)
-
-
 def of_layers(program: Program) -> dict[str, Storage]:
     found = program.storages()
     assert [each.layer for each in found] == list(LAYERS)
@@ -63,7 +54,7 @@ def constant_of(program: Program, layer: str) -> int:
 
 @pytest.mark.parametrize("lower", MACHINES.values(), ids=MACHINES)
 def test_each_layer_with_zeros_says_what_its_weights_take(lower: Lower) -> None:
-    graph = thinned(KEPT)
+    graph = thinned(parse(NETWORK), 1.0, 8, of=KEPT)
     program = lower(graph)
     for layer, found in of_layers(program).items():
         array = graph.constant(LAYERS[layer])
@@ -78,7 +69,7 @@ def test_each_layer_with_zeros_says_what_its_weights_take(lower: Lower) -> None:
 
 @pytest.mark.parametrize("lower", MACHINES.values(), ids=MACHINES)
 def test_dense_is_what_the_layer_would_have_with_its_zeros(lower: Lower, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = thinned(KEPT)
+    graph = thinned(parse(NETWORK), 1.0, 8, of=KEPT)
     known = of_layers(lower(graph))
     monkeypatch.setattr(sparse, "best", lambda *given: None)
     monkeypatch.setattr(x86_sparse, "_GAIN", 0.0)
@@ -91,7 +82,7 @@ def test_dense_is_what_the_layer_would_have_with_its_zeros(lower: Lower, monkeyp
 
 @pytest.mark.parametrize("lower", MACHINES.values(), ids=MACHINES)
 def test_formats_that_read_less_cost_less(lower: Lower) -> None:
-    for found in of_layers(lower(thinned(KEPT))).values():
+    for found in of_layers(lower(thinned(parse(NETWORK), 1.0, 8, of=KEPT))).values():
         names = [str(each).split(" ")[0] for each in found.formats]
         assert names[:2] == ["dense", "CSR"]
         assert names[2:] in (["CSR"], ["CSR", "BSR"])
@@ -101,11 +92,11 @@ def test_formats_that_read_less_cost_less(lower: Lower) -> None:
 
 @pytest.mark.parametrize("lower", MACHINES.values(), ids=MACHINES)
 def test_without_zeros_nothing_is_said(lower: Lower) -> None:
-    assert lower(thinned(dict.fromkeys(KEPT, 1.0))).storages() == ()
+    assert lower(parse(NETWORK)).storages() == ()
 
 
 def test_a_processor_without_a_kernel_says_nothing() -> None:
-    assert cortex_m.lowered(thinned(KEPT), cpu=CPUS["cortex-m0plus"]).storages() == ()
+    assert cortex_m.lowered(thinned(parse(NETWORK), 1.0, 8, of=KEPT), cpu=CPUS["cortex-m0plus"]).storages() == ()
 
 
 SHARED = "x[1,32,12,12] -> y { a = Conv(x, w[32,32,1,1]); r = Relu(a); b = Conv(r, w); y = Relu(b) }"
@@ -113,11 +104,28 @@ SHARED = "x[1,32,12,12] -> y { a = Conv(x, w[32,32,1,1]); r = Relu(a); b = Conv(
 
 @pytest.mark.parametrize("lower", MACHINES.values(), ids=MACHINES)
 def test_weights_of_two_layers_count_once(lower: Lower) -> None:
-    graph = parse(SHARED)
-    (weight,) = weights(graph)
-    layout = Layout(weight, 8)
-    kept = np.random.default_rng(0).random(layout.nonzero.shape) < 0.1
-    program = lower(masked(graph, {weight.name: layout.mask(kept)}))
+    program = lower(thinned(parse(SHARED), 0.1, 8))
     (found,) = program.storages()
     assert found.layer == "a, b"
     assert 0 <= max(each.nbytes for each in program.constants) - found.format.nbytes < GAP
+    stored = [call.storage for call in program.calls if call.storage]
+    assert len(stored) == 2
+    for place, each in enumerate(found.formats):
+        assert each.cost == sum(one.formats[place].cost for one in stored)
+
+
+OPERANDS = """x[1,16,8,8] -> y {
+    a = Conv(x, w1[16,16,3,3], pads=[1,1,1,1]); r = Add(a, c[1,16,8,8])
+    b = Conv(r, w2[16,16,3,3], pads=[1,1,1,1]); y = Add(b, c)
+}"""
+
+
+@pytest.mark.parametrize("lower", MACHINES.values(), ids=MACHINES)
+def test_layers_with_a_large_constant_in_common_are_two(lower: Lower) -> None:
+    program = lower(thinned(parse(OPERANDS), 0.1, of={"w2": 0.05}))
+    found = program.storages()
+    constants = {each.name: each.nbytes for each in program.constants}
+    assert [each.layer for each in found] == ["a", "b"]
+    assert found[0].format.nbytes > found[1].format.nbytes
+    for each, call in zip(found, (call for call in program.calls if call.storage), strict=True):
+        assert 0 <= constants[call.weights] - each.format.nbytes < GAP

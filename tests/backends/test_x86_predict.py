@@ -128,6 +128,7 @@ def test_half_the_channels_take_much_less(network: type[Graph]) -> None:
     assert 0.6 * saved < found["before"] / found["after"] < 1.1 * saved
 
 
+@pytest.mark.slow
 @needs.cc
 @needs.avx2
 def test_ratios_are_near_measured_ones(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def one_by_one(g: Geometry, cpu: X86Cpu) -> tuple[Case, float]:
     ) * kernel.block.count * kernel.block.tiles * kernel.block.vectors
 
 
-@pytest.mark.parametrize("cpu", [AVX2, AVX512], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize("cpu", [AVX2, pytest.param(AVX512, marks=pytest.mark.slow)], ids=lambda cpu: cpu.name)
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
 @pytest.mark.parametrize("made", [direct, in_groups, one_by_one])
 def test_a_kernel_multiplies_as_often_as_it_must(
@@ -59,6 +59,12 @@ def test_a_kernel_multiplies_as_often_as_it_must(
     assert found.count("vfmadd") == products
     assert len(found.ends) == len(found.order)
     assert len(found.addresses) >= products / 24  # the most products that share a load
+
+
+def test_a_kernel_that_is_too_long_is_refused() -> None:
+    case, _ = direct(GEOMETRIES["rows"], AVX2)
+    with pytest.raises(ValueError, match="runs 100 blocks"):
+        trace(case, AVX2, most=100)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +90,7 @@ def test_scalars_outlive_a_stay_in_a_vector_register(code: str, wanted: int, tmp
     (tmp_path / "f.s").write_text(Assembly.of(lines).scalar())
     subprocess.run(["cc", "-shared", "f.s", "-o", "f.so"], cwd=tmp_path, check=True)
     made, room = ctypes.CDLL(str(tmp_path / "f.so")), np.zeros(64, np.uint64)
-    made.record(ctypes.c_void_p(room.ctypes.data), ctypes.c_void_p(room[32:].ctypes.data))
+    made.record(ctypes.c_void_p(room.ctypes.data), ctypes.c_void_p(room[32:].ctypes.data), ctypes.c_long(32))
     made.f.restype, made.f.argtypes = ctypes.c_int64, [ctypes.c_int64]
     assert made.f(0x1122334455667788) == wanted
 

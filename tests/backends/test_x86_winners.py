@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,13 @@ import pytest
 from pruneir.backends.x86.cpu import cpu
 from pruneir.backends.x86.lower import setting_of, steps
 from pruneir.backends.x86.winners import Threshold
+from pruneir.deployment.compiling import Compiler
 from pruneir.graph import parse
+from pruneir.onnx_io.evaluate import evaluate
+from pruneir.verify.feeds import random_feeds
 from support import needs
+from support.bundles import bundled
+from support.winners import winning
 from support.x86_tasks import library
 
 pytestmark = needs.avx2
@@ -74,6 +80,23 @@ TAKEN = {
         "x[2,8,3] -> y { m = Abs(x); v, i = TopK(m, {1}, axis=1); l = Less(m, v); y = Where(l, 0.0, x) }",
         ["Abs", "TopK", "Less", "Where"],
     ),
+    "k = 1, two axes": (
+        "x[2,8] -> y { m = Abs(x); v, i = TopK(m, {1}, axis=1); l = Less(m, v); y = Where(l, 0.0, x) }",
+        ["Threshold", "Winners"],
+    ),
+    "places read": (
+        "x[2,8] -> y, p { m = Abs(x); v, i = TopK(m, {1}, axis=1); p = Cast(i, to=1); l = Less(m, v);"
+        " y = Where(l, 0.0, x) }",
+        ["Abs", "TopK", "Cast", "Less", "Where"],
+    ),
+    "places are an output": (
+        "x[2,8] -> y, i:i64 { m = Abs(x); v, i = TopK(m, {1}, axis=1); l = Less(m, v); y = Where(l, 0.0, x) }",
+        ["Abs", "TopK", "Less", "Where"],
+    ),
+    "places of several read": (
+        f"{_LAYER.replace('-> y', '-> y, i:i64')}{_MASK} s = Reshape(t, {{-1,1,1,1}}); {_WHERE}",
+        ["Conv", "Abs", "Flatten", "TopK", "Threshold", "Winners"],
+    ),
 }
 
 
@@ -81,3 +104,18 @@ TAKEN = {
 def test_masks_that_are_one_threshold_a_sample_are_taken(text: str, wanted: list[str]) -> None:
     found = steps(setting_of(parse(text), cpu("x86-avx2")))
     assert [step.main.type for step in found] == wanted
+
+
+@pytest.mark.tvm
+@needs.cc
+def test_masks_let_through_what_they_do_in_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = Compiler.of("x86-avx2")
+    put = winning("x[3,12] -> y { a = Gemm(x, w1[12,10], b1[10]); h = Relu(a); y = Gemm(h, w2[10,4], b2[4]) }", 0.1)
+    graphs = {name: parse(text) for name, (text, _) in TAKEN.items()} | {"as integral puts it": put}
+    graph = bundled({name: compiler.prepared(each) for name, each in graphs.items()})
+    feeds = random_feeds(graph, seed=1)
+    monkeypatch.setenv("OPT", "-O0")
+    found = compiler.compile(graph, tmp_path / "x86", fold=False).artifact.run(feeds)
+    for name, wanted in next(evaluate(graph, graph.outputs, [feeds])).items():
+        assert np.array_equal(found[name] == 0, wanted == 0), name
+        assert np.abs(found[name] - wanted).max() <= 1e-5 * np.abs(wanted).max(), name

@@ -104,7 +104,7 @@ def build(cases: list[Case], folder: Path, *flags: str) -> Library:
     return Library(folder / "kernels.so", names)
 
 
-@pytest.fixture(scope="module", params=LANES, ids=lambda lanes: f"{lanes} lanes")
+@pytest.fixture(scope="module", params=[4, 8, pytest.param(16, marks=pytest.mark.slow)], ids=lambda n: f"{n} lanes")
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
     """All shapes and sums of one number of lanes."""
     cases = [Case(shape, m, request.param) for shape in SHAPES.values() for m in (2, 4)]
@@ -227,7 +227,7 @@ def guarded(array: np.ndarray, at_end: bool) -> np.ndarray:
     m=st.sampled_from((2, 4)),
     lanes=st.sampled_from(LANES),
 )
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_shape(
     tmp_path: Path,
     sizes: tuple[int, int],

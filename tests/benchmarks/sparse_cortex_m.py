@@ -14,7 +14,6 @@ zeros whether it pays or not; up to the break-even density they take fewer instr
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,12 +39,12 @@ from pruneir.deployment.compiling import Compiler
 from pruneir.graph import Graph, parse
 from pruneir.onnx_io import load
 from pruneir.onnx_io.evaluate import evaluate
-from pruneir.sparsity.groups import Layout
-from pruneir.sparsity.weights import density, masked, weights
+from pruneir.sparsity.weights import density, weights
 from pruneir.targets import TARGETS
 from pruneir.verify.feeds import random_feeds
 from support.bundles import bundled
 from support.digits import digits
+from support.zeros import break_even, thinned
 
 CPUS = ("cortex-m4", "cortex-m7", "cortex-m55")
 RATIO, FLASH, ERROR = 5.0, -0.88, 1e-4
@@ -168,15 +167,6 @@ def networks(cpu: str) -> int:
     return missed + below
 
 
-def thinned(text: str, kept: float, width: int) -> Graph:
-    """A layer of which so many groups are kept, drawn at random."""
-    graph = parse(text)
-    (weight,) = weights(graph)
-    layout, random = Layout(weight, width), np.random.default_rng(0)
-    order = random.permutation(layout.nonzero.size).reshape(layout.nonzero.shape)
-    return masked(graph, {weight.name: layout.mask(order < round(kept * order.size))})
-
-
 def curves(cpu: str) -> dict[Curve, list[Point]]:
     """The curves of a processor, point by point."""
     width = TARGETS[cpu].simd_width
@@ -191,7 +181,9 @@ def curves(cpu: str) -> dict[Curve, list[Point]]:
     found: dict[Curve, list[Point]] = {}
     for name, (size, rules) in zeros.items():
         cases = {
-            f"{i} {kept}": thinned(text, kept, size) for i, text in enumerate(KERNELS.values()) for kept in DENSITIES
+            f"{i} {kept}": thinned(parse(text), kept, size)
+            for i, text in enumerate(KERNELS.values())
+            for kept in DENSITIES
         }
         with ways(rules), patch.object(sparse.Choice, "pays", lambda *given: True):
             run = measured(bundled(cases), cpu, 1)
@@ -210,15 +202,6 @@ def by_case(run: Run) -> Mapping[str, tuple[int, str]]:
         for layer in run.profile.layers
         if layer.macs
     }
-
-
-def break_even(points: Sequence[Point]) -> str:
-    """Up to which density the ratio is what a layer must gain, between two that were measured."""
-    gain = 1 / (1 - sparse.DOUBT)
-    for a, b in itertools.pairwise(points):
-        if a.ratio >= gain > b.ratio:
-            return f"{a.kept + (b.kept - a.kept) * (a.ratio - gain) / (a.ratio - b.ratio):.0%}"
-    return f"above {points[-1].kept:.0%}" if points[-1].ratio >= gain else f"below {points[0].kept:.0%}"
 
 
 def drawn(all_of: Mapping[str, Mapping[Curve, Sequence[Point]]], path: Path) -> None:
@@ -263,7 +246,8 @@ def main() -> int:
                 for zeros, points in ((zeros, points) for (name, zeros), points in found.items() if name == kernel):
                     at = {point.kept: point for point in points}
                     ratios = " | ".join(f"{at[kept].ratio:.2f}×" for kept in (0.05, 0.1, 0.2, 0.5))
-                    print(f"| {kernel} | {cpu} | {zeros} | {break_even(points)} | {ratios} | {at[0.1].stored} |")
+                    up_to = break_even([(point.kept, point.ratio) for point in points], 1 / (1 - sparse.DOUBT))
+                    print(f"| {kernel} | {cpu} | {zeros} | {up_to} | {ratios} | {at[0.1].stored} |")
         drawn(all_of, options.plot)
     return 1 if missed else 0
 

@@ -33,6 +33,7 @@ from shutil import which
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import thread_time
+from unittest.mock import patch
 
 import numpy as np
 
@@ -42,8 +43,8 @@ from benchmarks.sparse_x86_curves import HEAD, LAYERS, Curves, agreement, estima
 from benchmarks.x86_processors import PROCESSORS
 
 import pruneir
-from pruneir.backends.x86 import convolutions
-from pruneir.backends.x86.backend import _LAST
+from pruneir.backends.lowering.last import Last
+from pruneir.backends.x86 import backend, convolutions
 from pruneir.backends.x86.cpu import AVX2, AVX512, features
 from pruneir.backends.x86.tiling import Geometry
 from pruneir.deployment.compiling import Compiler
@@ -149,12 +150,8 @@ def entries() -> dict[str, Entry]:
 @contextmanager
 def without_sparse_kernels() -> Iterator[None]:
     """All layers dense."""
-    kept = convolutions.sparse
-    convolutions.sparse = lambda *given: None  # type: ignore[assignment]
-    _LAST.forget()
-    yield
-    convolutions.sparse = kept
-    _LAST.forget()
+    with patch.object(convolutions, "sparse", lambda *given: None), patch.object(backend, "_LAST", Last()):
+        yield
 
 
 def raced(name: str, entry: Entry, folder: Path) -> tuple[str, bool]:

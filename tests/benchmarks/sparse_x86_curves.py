@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ from pruneir.backends.x86.dense import dense
 from pruneir.backends.x86.sparse_groups import groups
 from pruneir.backends.x86.sparse_rows import rows
 from pruneir.backends.x86.tiling import Geometry
+from support.zeros import break_even
 
 LAYERS = {
     "dense layer 784→300": layer(784, 300), "dense layer 1024→1024": layer(1024, 1024),
@@ -63,24 +64,17 @@ def estimated(g: Geometry, processor: Processor, mca: str) -> Curves:
     return curves(g, processor.code.lanes, taken)
 
 
-def break_even(ratios: list[float]) -> str:
-    """From which share of zeros on a ratio is at least 1."""
-    if ratios[0] >= 1:
-        return f"< {ZEROS[0]:.0%}"
-    for place, ratio in enumerate(ratios[1:], 1):
-        if ratio >= 1:
-            before, step = ratios[place - 1], ZEROS[place] - ZEROS[place - 1]
-            return f"{ZEROS[place - 1] + step * (1 - before) / (ratio - before):.0%}"
-    return f"> {ZEROS[-1]:.0%}"
-
-
 HEAD = f"| layer | format | {' | '.join(f'{share:.0%}' for share in ZEROS)} | at |\n{'|---' * (len(ZEROS) + 3)}|"
 
 
 def lines(name: str, found: Curves) -> Iterator[str]:
     """Markdown, a line a format."""
     for words, ratios in found.items():
-        yield f"| {name} | {words} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} | {break_even(ratios)} |"
+        yield f"| {name} | {words} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} | {_at(ratios)} |"
+
+
+def _at(ratios: Sequence[float]) -> str:
+    return break_even([*zip(ZEROS, ratios, strict=True)])
 
 
 def agreement(found: Mapping[str, Curves], model: Mapping[str, Curves]) -> Iterator[str]:
@@ -91,7 +85,7 @@ def agreement(found: Mapping[str, Curves], model: Mapping[str, Curves]) -> Itera
             guessed = model[name][words]
             off = [guess / ratio for guess, ratio in zip(guessed, ratios, strict=True)]
             span = f"{min(off):.2f}–{max(off):.2f}"
-            yield f"| {name} | {words} | {span} | {break_even(ratios)} | {break_even(guessed)} |"
+            yield f"| {name} | {words} | {span} | {_at(ratios)} | {_at(guessed)} |"
 
 
 def plot(rows_: Mapping[str, Mapping[str, Curves]], file: str) -> None:

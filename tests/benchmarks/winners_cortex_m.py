@@ -34,10 +34,10 @@ from pruneir.backends.cortex_m import backend, columns
 from pruneir.backends.lowering.last import Last
 from pruneir.graph import Graph
 from pruneir.onnx_io import load
-from pruneir.sparsity.groups import Layout
-from pruneir.sparsity.weights import masked, weights
+from pruneir.sparsity.weights import weights
 from support.bundles import bundled
 from support.winners import winning
+from support.zeros import break_even, thinned
 
 CPUS = ("cortex-m4", "cortex-m7", "cortex-m55")
 ERROR = 1e-4
@@ -58,8 +58,8 @@ CURVE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 @contextmanager
 def skipping(always: bool) -> Iterator[None]:
     """Inputs are skipped always, or never, meanwhile."""
-    pays = patch.object(columns.Choice, "pays", lambda *given: always)
-    with pays, patch.object(columns.Choice, "fits", lambda *given: True), patch.object(backend, "_LAST", Last()):
+    pays = patch.object(columns.Skipped, "pays", lambda *given: always)
+    with pays, patch.object(columns.Skipped, "fits", lambda *given: True), patch.object(backend, "_LAST", Last()):
         yield
 
 
@@ -129,14 +129,6 @@ def layers(cpu: str, rate: float) -> None:
     print("|---|---|---|---|---|---|", *sizes, sep="\n", flush=True)
 
 
-def thinned(graph: Graph, kept: float) -> Graph:
-    """Single weights kept, drawn at random."""
-    (weight,) = weights(graph)
-    layout, random = Layout(weight, 1), np.random.default_rng(0)
-    order = random.permutation(layout.nonzero.size).reshape(layout.nonzero.shape)
-    return masked(graph, {weight.name: layout.mask(order < round(kept * order.size))})
-
-
 def curves(cpu: str, kept: float) -> dict[str, list[tuple[float, float]]]:
     """Of each kernel, winner rates and instructions with none skipped over those with."""
     cases = {(name, rate): winning(text, rate) for name, text in KERNELS.items() for rate in CURVE}
@@ -159,15 +151,6 @@ def curves(cpu: str, kept: float) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def break_even(points: Sequence[tuple[float, float]]) -> str:
-    """Up to which rate the ratio is what a layer must gain, between two that were measured."""
-    gain = 1 / (1 - columns.DOUBT)
-    for (before, above), (rate, ratio) in itertools.pairwise(points):
-        if above >= gain > ratio:
-            return f"{before + (rate - before) * (above - gain) / (above - ratio):.0%}"
-    return f"above {points[-1][0]:.0%}" if points[-1][1] >= gain else f"below {points[0][0]:.0%}"
-
-
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -187,7 +170,8 @@ def main() -> int:
             for kernel, points in curves(cpu, kept).items():
                 at = dict(points)
                 ratios = " | ".join(f"{at[rate]:.2f}×" for rate in (0.05, 0.1, 0.2, 0.3, 0.5))
-                print(f"| {kernel} | {cpu} | {kept:.0%} | {break_even(points)} | {ratios} |", flush=True)
+                up_to = break_even(points, 1 / (1 - columns.DOUBT))
+                print(f"| {kernel} | {cpu} | {kept:.0%} | {up_to} | {ratios} |", flush=True)
     return 1 if missed else 0
 
 

@@ -26,7 +26,7 @@ from pruneir.backends.x86.cpu import X86Cpu
 WINDOW, WINDOWS = 4000, 8
 """Instructions of a window, and how many there are, evenly spaced."""
 MOST = 1 << 27
-"""Blocks that a kernel may run, and addresses."""
+"""Blocks that a kernel may run, and addresses: what there is room for."""
 _MEMORY = re.compile(r"[-\w.+]*\((?!%r[si]p)[^)]*%[^)]*\)")
 _VECTOR = re.compile(r"%[xyz]mm\d|%k[0-7]\b|^vzero")
 _HELD = re.compile(r"^vmov(?:[dq]|dq[au](?:8|16|32|64)?|[au]p[sd])$")
@@ -94,9 +94,11 @@ class Assembly:
 
 
 _RECORDER = """
-    .local at, into, kept, saved, held
+    .local at, into, blocks, addresses, kept, saved, held
     .comm at,8,8
     .comm into,8,8
+    .comm blocks,8,8
+    .comm addresses,8,8
     .comm kept,8,8
     .comm saved,8,8
     .comm held,512,16
@@ -105,6 +107,8 @@ _RECORDER = """
 record:
     mov %rdi, at(%rip)
     mov %rsi, into(%rip)
+    mov %rdx, blocks(%rip)
+    mov %rdx, addresses(%rip)
     ret
     .globl recorded
 recorded:
@@ -114,23 +118,36 @@ recorded:
     mov %rax, 8(%rdi)
     ret
 """
-"""`void record(int *blocks, void **addresses)`: where both are written; `void recorded(void *ends[2])`: up to where."""
+"""`void record(int *blocks, void **addresses, long most)`: where both are written, and how many of each at most;
+`void recorded(void *ends[2])`: up to where. What writes them changes no flags."""
 _BLOCK = """
     mov %rax, kept(%rip)
+    mov %rcx, saved(%rip)
+    mov blocks(%rip), %rcx
+    jrcxz 1f
+    lea -1(%rcx), %rcx
+    mov %rcx, blocks(%rip)
     mov at(%rip), %rax
     movl ${number}, (%rax)
     lea 4(%rax), %rax
     mov %rax, at(%rip)
+1:
+    mov saved(%rip), %rcx
     mov kept(%rip), %rax
 """
 _ADDRESS = """
     mov %rax, kept(%rip)
     lea {operand}, %rax
     mov %rcx, saved(%rip)
+    mov addresses(%rip), %rcx
+    jrcxz 1f
+    lea -1(%rcx), %rcx
+    mov %rcx, addresses(%rip)
     mov into(%rip), %rcx
     mov %rax, (%rcx)
     lea 8(%rcx), %rcx
     mov %rcx, into(%rip)
+1:
     mov saved(%rip), %rcx
     mov kept(%rip), %rax
 """
@@ -211,8 +228,11 @@ class Trace:
         return [line for block in self.order[first:end] for line in self.blocks[block]]
 
 
-def trace(case: Case, cpu: X86Cpu) -> Trace:
-    """What a kernel executes on random inputs, for a processor that need not be here."""
+def trace(case: Case, cpu: X86Cpu, most: int = MOST) -> Trace:
+    """What a kernel executes on random inputs, for a processor that need not be here.
+
+    most  blocks and addresses that there is room for; ValueError for a kernel that has more
+    """
     kernel, g = case.kernel, case.kernel.geometry
     with TemporaryDirectory() as folder:
         place = Path(folder)
@@ -224,11 +244,15 @@ def trace(case: Case, cpu: X86Cpu) -> Trace:
     shapes = (g.n * g.ih * g.iw * g.ic, g.points * g.oc, g.oc + cpu.lanes)
     x, y, bias = (aligned(np.zeros(size, np.float32)) for size in shapes)
     scratch, weights = aligned(np.zeros(kernel.scratch + 1, np.uint8)), aligned(packed)
-    order, addresses = np.empty(MOST, np.int32), np.empty(MOST, np.uint64)
-    code.record(*(ctypes.c_void_p(each.ctypes.data) for each in (order, addresses)))
+    order, addresses = np.empty(most, np.int32), np.empty(most, np.uint64)
+    code.record(*(ctypes.c_void_p(each.ctypes.data) for each in (order, addresses)), ctypes.c_long(most))
     given = (ctypes.c_void_p * 4)(*(each.ctypes.data for each in (x, weights, y, bias)))
     code.kernel(given, ctypes.c_void_p(scratch.ctypes.data), ctypes.c_long(0), ctypes.c_long(kernel.items))
     ends = (ctypes.c_void_p * 2)()
     code.recorded(ends)
     blocks, reads = ((ends[0] or 0) - order.ctypes.data) // 4, ((ends[1] or 0) - addresses.ctypes.data) // 8
+    if max(blocks, reads) == most:
+        raise ValueError(
+            f"a kernel runs {most:,} blocks, or reads and writes as often, or more: give it a smaller layer"
+        )
     return Trace(assembly.blocks, order[:blocks].copy(), addresses[:reads].copy())

@@ -34,7 +34,7 @@ def test_a_line_a_layer() -> None:
     head, first, second, told = shown(FOUND)
     assert head == ["weights of", "not zero", "dense", "CSR", "CSR in Ws", "BSR", "stored as"]
     assert first == ["fc1", "10.0 %", "40 KiB", "8 KiB", "4 KiB", "6 KiB", "CSR in 8s"]
-    assert second == ["…ng/name/fc2", "50.0 %", "40 KiB", "8 KiB", "–", "–", "dense"]
+    assert second == ["…ong/name/fc2", "50.0 %", "40 KiB", "8 KiB", "–", "–", "dense"]
     assert told == ["44 KiB in all; dense 80 KiB, 45.0 % less"]
 
 
@@ -49,3 +49,13 @@ def test_costs_below_the_bytes() -> None:
 def test_only_formats_that_were_compared_have_columns(width: int) -> None:
     head = shown(FOUND[1:], width=width)[0]
     assert head == ["weights of", "not zero", "dense", "CSR", "stored as"]
+
+
+def test_where_room_is_short_formats_that_nobody_got_are_left_out() -> None:
+    columns = Format(15, 0, 9000, 300)
+    found = (Storage("fc1", 10240, 1024, "instructions", (DENSE, CSR, GROUPS, BLOCKS, columns), 4), FOUND[1])
+    head, first, second, _ = shown(found)
+    assert head == ["weights of", "not zero", "dense", "CSR", "columns", "stored as"]
+    assert first == ["fc1", "10.0 %", "40 KiB", "8 KiB", "8.8 KiB", "columns in 15s"]
+    assert second[-2:] == ["–", "dense"]
+    assert shown(found, width=120)[0] == [*head[:4], "CSR in Ws", "BSR", *head[4:]]

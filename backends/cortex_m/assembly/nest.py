@@ -13,6 +13,9 @@ strides differ. The weights are packed so that they are read in one stream, `fil
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from pruneir.backends.cortex_m.assembly.finish import Finish
 from pruneir.storage import named
@@ -64,6 +67,11 @@ class Stream:
 
     def __str__(self) -> str:
         return named(self.width, self.block)
+
+    @property
+    def head(self) -> np.dtype[Any]:
+        """The type of what says how often a panel's loop turns."""
+        return np.dtype(np.uint16 if self.unroll == 1 and not self.wide else np.uint32)
 
 
 @dataclass(frozen=True, slots=True)

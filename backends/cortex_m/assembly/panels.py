@@ -19,7 +19,7 @@ from pruneir.backends.cortex_m.assembly.nest import Nest, Stream, TooLarge
 from pruneir.backends.cortex_m.assembly.writer import Moved, Writer
 
 
-class Panels(Writer):
+class PanelWriter(Writer):
     """A micro-kernel whose weights are a stream. It counts what it executes when no loop over groups turns.
 
     layer      all filters; `nest` is a panel of it

@@ -10,7 +10,7 @@ sums and columns of its own:
 
     columns    of each block, how many bytes behind the first word it begins
     a block    of each column, how many bytes from this word it begins
-    a column   turns, then the distances of all groups, then the weights of all
+    a column   turns, which may be none, then the distances of all groups, then the weights of all
 
 Distances are in bytes, of 2 bytes, or of 4 where a turn is one group. -0 is zero, NaN is not.
 """
@@ -18,6 +18,8 @@ Distances are in bytes, of 2 bytes, or of 4 where a turn is one group. -0 is zer
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+from pruneir.storage import named
 
 SHIFTS = {1: 2, 2: 2, 4: 3, 8: 4}
 """Bytes of the distances of a turn, as a power of two, by its groups."""
@@ -46,6 +48,7 @@ class Scatter:
     width   weights of a group
     unroll  groups of a turn, 1, 2, 4 or 8
     lanes   weights of a vector; 1 where there are none
+    gaps    whether some columns have no groups
     """
 
     loops: tuple[Loop, ...]
@@ -53,9 +56,10 @@ class Scatter:
     width: int
     unroll: int
     lanes: int = 1
+    gaps: bool = True
 
     def __str__(self) -> str:
-        return f"columns in {self.width}s" if self.width > 1 else "columns"
+        return named(self.width, 0)
 
     def merged(self) -> Scatter:
         """The same with loops of length 1 left out, and loops that continue each other made one."""

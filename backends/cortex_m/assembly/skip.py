@@ -100,18 +100,23 @@ class _Writer(ABC):
         zero = self._label()
         self.op(f"beq {zero}f")
         self.part, times, self.times = "hit", self.times, 1
-        self._column()
+        self._column(zero)
         self.part, self.times = "all", times
         self.lines.append(f"{zero}:")
 
-    def _column(self) -> None:
-        """r4 is at distances, r5 counts turns, r6 is at weights."""
+    def _column(self, behind: int) -> None:
+        """r4 is at distances, r5 counts turns, r6 is at weights. Where a column may have none, the next input is at the
+        label `behind`.
+        """
         unroll = self.scatter.unroll
         self.op("ldr r4, [r2]")
         self.op("add r4, r4, r2")
         self.op("ldr r5, [r4], #4")
         self.begin()
         self.op(f"add r6, r4, r5, lsl #{SHIFTS[unroll]}")
+        if self.scatter.gaps:
+            self.op("cmp r5, #0")
+            self.op(f"beq {behind}f")
         turn = self._label()
         self.lines.append(f"{turn}:")
         self.part = "turn"

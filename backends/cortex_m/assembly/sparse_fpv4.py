@@ -8,7 +8,7 @@ vfma   sum, input, weight                   filters · points · block times
 from __future__ import annotations
 
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
-from pruneir.backends.cortex_m.assembly.panels import Panels
+from pruneir.backends.cortex_m.assembly.panels import PanelWriter
 from pruneir.backends.cortex_m.assembly.scalars import AT_ONCE, REGISTERS, Scalars, listed
 
 _NEAR, _ADDED = 1020, 4095
@@ -23,7 +23,7 @@ def write(name: str, nest: Nest, *, extremes: bool = False) -> Written:
     return _Sparse(name, nest, extremes=extremes).written()
 
 
-class _Sparse(Panels, Scalars):
+class _Sparse(PanelWriter, Scalars):
     counter = "r4"
     words = ("r5", "r6", "r7", "r8")
 

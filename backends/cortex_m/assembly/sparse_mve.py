@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pruneir.backends.cortex_m.assembly.mve import OverFilters, OverPoints
 from pruneir.backends.cortex_m.assembly.nest import Nest, TooLarge, Written
-from pruneir.backends.cortex_m.assembly.panels import Panels
+from pruneir.backends.cortex_m.assembly.panels import PanelWriter
 from pruneir.backends.cortex_m.assembly.sparse_fpv4 import write as scalar
 from pruneir.backends.cortex_m.assembly.vectors import LANES, NUMBERS, VECTOR, Vectors
 
@@ -30,7 +30,7 @@ def write(name: str, nest: Nest) -> Written:
     return _Points(name, nest).written()
 
 
-class _Streamed(Panels, Vectors):
+class _Streamed(PanelWriter, Vectors):
     """The stack holds where the stream begins, counters of tiles and of panels, and what all vectors have there."""
 
     counter, distances = "lr", "r12"

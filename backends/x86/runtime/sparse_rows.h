@@ -7,7 +7,7 @@
 
    In:  NAME, FINISH
         IH IW IC OH OW OC KH KW SH SW DH DW PT PL GROUPS IMAGES PLACE(n, h, w)    as in conv.h
-        ROWS COLUMNS      points of a block; columns are those of the image where there are several rows
+        ROWS COLUMNS      points of a block
         TV                vectors of points that are summed at once
         SHARE             panels of VL filters in an item
         INDEX             type of an index
