@@ -69,6 +69,8 @@ KERNELS = {
     "Softmax": ("dlight general-reduction", "x[5,70] -> y { y = Softmax(x) }"),
     "one row": ("dlight reduction", "x[1,70] -> y { a = MatMul(x, w[70,33]); y = Add(a, b[33]) }"),
     "one pixel": ("dlight gemv", "x[1,24,1,1] -> y { y = Conv(x, w[30,24,1,1], b[30]) }"),
+    "sums of one term": ("fallback", "x[1,1,5,5] -> y { a = Conv(x, w[3,1,1,1], b[3]); y = Relu(a) }"),
+    "products of one term": ("fallback", "x[5,1] -> y { y = Gemm(x, w[1,4], b[4]) }"),
     "Transpose": ("fallback", "x[3,5,7] -> y { y = Transpose(x, perm=[2,0,1]) }"),
     "AveragePool": ("window", "x[1,5,9,9] -> y { y = AveragePool(x, kernel_shape=[2,3]) }"),
 }

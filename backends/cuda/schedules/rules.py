@@ -11,6 +11,7 @@ from tvm.s_tir import dlight
 from pruneir.backends.cuda.schedules import implicit_gemm, tensor_core, window
 from pruneir.backends.cuda.schedules.accumulate import in_float32
 from pruneir.backends.cuda.schedules.scheduled import Scheduled
+from pruneir.backends.cuda.schedules.unit_sums import without_unit_sums
 from pruneir.errors import PruneirError
 
 FALLBACK = "fallback"
@@ -48,7 +49,7 @@ def scheduled(name: str, function: tirx.PrimFunc, target: Any, constants: Collec
 
     PruneirError if no schedule takes it.
     """
-    function = in_float32(function)
+    function = in_float32(without_unit_sums(function))
     for rule in RULES:
         try:
             found = rule(function, target, constants)
