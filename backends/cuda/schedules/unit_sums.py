@@ -1,4 +1,4 @@
-"""Sums of one term without the sum: TVM would put what follows into its beginning and into its step, and do it twice."""
+"""Sums of one term, without the sum: TVM would put what follows into its beginning and its step, and do it twice."""
 
 from __future__ import annotations
 
