@@ -26,6 +26,7 @@ from pruneir.onnx_io.evaluate import evaluate
 from pruneir.targets import TARGETS
 from pruneir.verify.feeds import random_feeds
 from support.bundles import bundled
+from support.quick import first_quick
 from support.zeros import thinned
 
 pytestmark = [pytest.mark.qemu, pytest.mark.tvm]
@@ -97,7 +98,7 @@ def computed(cpu: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Pr
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("cpu", CPU_WIDTHS)
+@pytest.mark.parametrize("cpu", first_quick(CPU_WIDTHS))
 def test_the_firmware_computes_what_onnx_runtime_does(cpu: str, case: str) -> None:
     outputs, wanted, _ = computed(cpu)
     found, known = outputs[f"{case}/y"], wanted[f"{case}/y"]
@@ -106,7 +107,7 @@ def test_the_firmware_computes_what_onnx_runtime_does(cpu: str, case: str) -> No
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("cpu", CPU_WIDTHS)
+@pytest.mark.parametrize("cpu", first_quick(CPU_WIDTHS))
 def test_the_table_says_how_each_layer_is_stored(cpu: str, case: str) -> None:
     layers = [layer for layer in computed(cpu)[2].layers if layer.name.startswith(f"{case}/") and layer.macs]
     streams = [layer.schedule for layer in layers if "SR" in layer.schedule]
@@ -122,7 +123,7 @@ def dense() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("cpu", first_quick(["cortex-m4", "cortex-m55"]))
 def test_no_layer_takes_more_than_with_its_zeros(cpu: str) -> None:
     cases = [(case, zeros) for case in ("dense layer", "1×1", "3×3") for zeros in (0.1, 0.4, 0.7)]
     graph = bundled(

@@ -112,6 +112,7 @@ def test_the_manifest_tells_inputs_layers_and_schedules(artifact: Artifact) -> N
 
 
 @built
+@pytest.mark.slow
 def test_one_library_for_several_machines(tmp_path: Path) -> None:
     found = compiled(parse("x[1,3,8,8] -> y { y = Conv(x, w[4,3,3,3]) }"), "cuda", tmp_path / "out")
     images = fatbin.images((found.folder / "model.so").read_bytes())
@@ -125,6 +126,7 @@ def test_one_library_for_several_machines(tmp_path: Path) -> None:
 
 
 @built
+@pytest.mark.slow
 def test_fast_math_is_only_used_where_asked_for(tmp_path: Path) -> None:
     graph = parse("x[1,64] -> y { e = Exp(x); y = Div(x, e) }")
     exact, fast = (compiled(graph, "cuda-sm80", tmp_path / str(f), fast_math=f) for f in (False, True))

@@ -80,7 +80,10 @@ def computed(cpu: str) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarra
     return outputs, {name: array.copy() for name, array in wanted.items()}  # one that is an input is its memory
 
 
-@pytest.mark.parametrize(("cpu", "case"), TARGETED)
+@pytest.mark.parametrize(
+    ("cpu", "case"),
+    [pytest.param(*each, marks=() if each[0] == "cortex-m4" else pytest.mark.slow) for each in TARGETED],
+)
 def test_the_firmware_computes_what_onnx_runtime_does(cpu: str, case: str) -> None:
     outputs, wanted = computed(cpu)
     names = [name for name in wanted if name.startswith(f"{case}/")]

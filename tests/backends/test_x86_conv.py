@@ -21,6 +21,7 @@ from pruneir.backends.x86.conv import conv_source
 from pruneir.backends.x86.packing import packed
 from pruneir.backends.x86.tiling import Geometry, tiling
 from support import needs
+from support.quick import first_quick
 from support.x86_convolutions import (
     AVX2,
     AVX512,
@@ -79,7 +80,7 @@ def error(code: ctypes.CDLL, name: str, g: Geometry, lanes: int, front: bool, cu
 
 @needs.avx2
 @pytest.mark.parametrize("front", [False, True], ids=["guard behind", "guard before"])
-@pytest.mark.parametrize("build", ["8 lanes", *(pytest.param(name, marks=pytest.mark.slow) for name in [*BUILDS][1:])])
+@pytest.mark.parametrize("build", first_quick(BUILDS))
 @pytest.mark.parametrize("case", CASES)
 def test_a_convolution_sums_as_numpy(case: str, build: str, front: bool) -> None:
     name, (lanes, optimize) = f"conv_{[*CASES].index(case)}", BUILDS[build]

@@ -17,6 +17,7 @@ from pruneir.backends.x86.sparse_groups import Groups, groups, offsets
 from pruneir.backends.x86.sparse_rows import Rows, rows
 from pruneir.backends.x86.tiling import Geometry
 from support import needs
+from support.quick import first_quick
 from support.x86_convolutions import AVX2, AVX512, CASES, FINISH, Guarded, build, conv, correlated, geometries
 
 GROUPED = {
@@ -91,7 +92,7 @@ def error(
 
 @needs.avx2
 @pytest.mark.parametrize("front", [False, True], ids=["guard behind", "guard before"])
-@pytest.mark.parametrize("build", ["8 lanes", *(pytest.param(name, marks=pytest.mark.slow) for name in [*BUILDS][1:])])
+@pytest.mark.parametrize("build", first_quick(BUILDS))
 @pytest.mark.parametrize("make", MAKE)
 @pytest.mark.parametrize("case", SHAPES)
 def test_a_sparse_layer_sums_as_numpy(case: str, make: str, build: str, front: bool) -> None:

@@ -19,6 +19,7 @@ from pruneir.onnx_io.evaluate import evaluate
 from pruneir.verify.feeds import random_feeds
 from support import needs
 from support.bundles import bundled
+from support.quick import first_quick
 from support.zeros import thinned
 
 GAP = 64
@@ -53,7 +54,7 @@ def schedules(graph: Graph) -> list[str]:
 @needs.avx2
 @needs.cc
 @pytest.mark.tvm
-@pytest.mark.parametrize("width", [8, *(pytest.param(width, marks=pytest.mark.slow) for width in (1, 16))])
+@pytest.mark.parametrize("width", first_quick([8, 1, 16]))
 def test_a_sparse_network_computes_what_onnx_runtime_does(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

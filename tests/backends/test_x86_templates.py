@@ -20,6 +20,7 @@ from pruneir.backends.x86.cpu import AVX512
 from pruneir.backends.x86.resizing import Axis, taps
 from pruneir.errors import PruneirError
 from support import needs
+from support.quick import first_quick
 from support.x86_tasks import Task, kernels, library, task
 
 pytestmark = needs.avx2
@@ -152,7 +153,7 @@ def assert_right(kernel: Callable[..., None], task: Task, lanes: int, front: boo
 
 
 @pytest.mark.parametrize("front", [False, True], ids=["guard behind", "guard before"])
-@pytest.mark.parametrize("build", ["8 lanes", *(pytest.param(name, marks=pytest.mark.slow) for name in [*BUILDS][1:])])
+@pytest.mark.parametrize("build", first_quick(BUILDS))
 @pytest.mark.parametrize("case", CASES)
 def test_a_kernel_computes_what_onnx_runtime_does(case: str, build: str, front: bool) -> None:
     lanes, optimize = BUILDS[build]

@@ -19,6 +19,7 @@ from pruneir.backends.x86.sparse_groups import Groups, groups
 from pruneir.backends.x86.sparse_rows import Rows, rows
 from pruneir.backends.x86.tiling import Geometry, tiling
 from support import needs
+from support.quick import first_quick
 
 pytestmark = needs.cc
 
@@ -48,7 +49,7 @@ def one_by_one(g: Geometry, cpu: X86Cpu) -> tuple[Case, float]:
     ) * kernel.block.count * kernel.block.tiles * kernel.block.vectors
 
 
-@pytest.mark.parametrize("cpu", [AVX2, pytest.param(AVX512, marks=pytest.mark.slow)], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize("cpu", first_quick([AVX2, AVX512]), ids=lambda cpu: cpu.name)
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
 @pytest.mark.parametrize("made", [direct, in_groups, one_by_one])
 def test_a_kernel_multiplies_as_often_as_it_must(

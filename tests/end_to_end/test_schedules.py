@@ -233,6 +233,7 @@ def test_a_first_round_that_loses_too_much_is_written_and_exits_with_1(run: Run)
         ("distillation", MODELS / "ppocr_mobile_v2_cls.onnx", (8, 3, 48, 192), ()),
     ],
 )
+@pytest.mark.slow
 def test_an_example_runs(
     tmp_path: Path, recipe: str, model: Path, shape: tuple[int, ...], options: tuple[object, ...]
 ) -> None:
