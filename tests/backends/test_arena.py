@@ -156,6 +156,7 @@ def test_every_reader_finds_what_was_written(program: Program) -> None:
 
 @settings(deadline=None)
 @given(programs(calls=5, units=3))
+@pytest.mark.slow
 def test_near_the_optimum(program: Program) -> None:
     best = optimum(program)
     arena = place(program)
