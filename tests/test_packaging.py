@@ -54,6 +54,7 @@ def test_wheel_and_sdist_hold_the_packages(built: Path) -> None:
     assert {"passes/slim.py", "pruneir/cli/main.py", "LICENSE", "README.md", "pyproject.toml"} <= names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
 def test_installed_package_works(built: Path, tmp_path: Path, kind: str) -> None:
     target = tmp_path / "site"

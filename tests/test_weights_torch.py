@@ -135,6 +135,7 @@ def test_a_matrix_of_another_name_is_suggested(net: Any) -> None:
         pruneir.export_weights(small.plan, small.graph, net.state_dict())
 
 
+@pytest.mark.slow
 def test_the_documented_example_runs(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     done = subprocess.run([sys.executable, EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=False)

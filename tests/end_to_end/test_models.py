@@ -46,7 +46,10 @@ def test_absorption_is_what_keeps_it() -> None:
     assert kept - dropped > 0.2
 
 
-NETWORKS = sorted(MODELS.rglob("*.onnx"))
+NETWORKS = [
+    pytest.param(path, marks=pytest.mark.slow if "ppocr" in path.stem else ())
+    for path in sorted(MODELS.rglob("*.onnx"))
+]
 PASSES = [
     "slim{ratio=0.5}",
     "filter{ratio=0.5}",
@@ -69,11 +72,7 @@ def test_every_network_stays_valid(path: Path, spec: str) -> None:
         assert report["macs"]["after"] < report["macs"]["before"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=pytest.mark.slow if "ppocr" in path.stem else ()) for path in NETWORKS],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
 def test_a_replayed_plan_masks_the_input_file(path: Path) -> None:
     """The plan's slices set to zero in the input file give what the pruned file gives, without pruneir's own masking."""
     small = pruneir.optimize(path, passes=["filter{ratio=0.5,absorb=false}"])

@@ -137,6 +137,7 @@ def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(folder, done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "step"), [(1, 1), (2, 1), (2, 4)], ids=["first", "sparsity", "fine-tuning"])
 def test_a_run_that_is_killed_while_it_trains_goes_on_to_the_same_file(
     run: Run, whole: Ran, inputs: Path, tmp_path: Path, number: int, step: int
