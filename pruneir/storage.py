@@ -78,22 +78,28 @@ class Storage:
         return cls(str(found["layer"]), int(found["weights"]), int(found["nonzero"]), unit, formats, taken)
 
 
-def shared(found: Sequence[Storage]) -> Storage:
-    """The same weights, stored once, of several layers: what it costs all of them in the formats that each compared.
+def together(found: Sequence[Storage], *, shared: bool) -> Storage:
+    """What several kernels take together, in the formats that all compared.
 
-    found  at least one; all got the same format
+    found   at least one; all got the same format
+    shared  they read the same weights, stored once: only costs are added; else each has weights of its own
     """
-    first, *others = found
-    if not others:
-        return first
-    costs = [{str(each): each.cost for each in one.formats} for one in found]
+    first, known = found[0], [{str(each): each for each in one.formats} for one in found]
+    stored = known[:1] if shared else known
+    common = [name for name in known[0] if all(name in formats for formats in known)]
     formats = tuple(
-        replace(each, cost=sum(known[str(each)] for known in costs))
-        for each in first.formats
-        if all(str(each) in known for known in costs)
+        replace(known[0][name], nbytes=sum(of[name].nbytes for of in stored), cost=sum(of[name].cost for of in known))
+        for name in common
     )
-    taken = [str(each) for each in formats].index(str(first.format))
-    return replace(first, layer=", ".join(one.layer for one in found), formats=formats, taken=taken)
+    counted = found[:1] if shared else found
+    return replace(
+        first,
+        layer=", ".join(dict.fromkeys(one.layer for one in found)),
+        weights=sum(one.weights for one in counted),
+        nonzero=sum(one.nonzero for one in counted),
+        formats=formats,
+        taken=common.index(str(first.format)),
+    )
 
 
 def named(width: int, block: int = 1) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pruneir.storage import Storage, shared
+from pruneir.storage import Storage, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +121,4 @@ class Program:
             if call.storage is not None:
                 named = replace(call.storage, layer=call.layer or call.kernel)
                 found.setdefault((call.weights, str(named.format)), []).append(named)
-        return tuple(map(shared, found.values()))
+        return tuple(together(each, shared=True) for each in found.values())

@@ -10,12 +10,12 @@ import numpy as np
 from pruneir.backends.x86.dense import dense
 from pruneir.backends.x86.depthwise import depthwise, depthwise_weights
 from pruneir.backends.x86.expressions import Place
-from pruneir.backends.x86.sparse import sparse, together
+from pruneir.backends.x86.sparse import sparse
 from pruneir.backends.x86.tiling import Geometry, Grid
 from pruneir.backends.x86.window import window
 from pruneir.backends.x86.work import Phase, Setting, Work, given, output, rule, word
 from pruneir.graph import Operator
-from pruneir.storage import Storage
+from pruneir.storage import Storage, together
 
 
 @rule("Conv")
@@ -74,7 +74,7 @@ def _of_one_layer(phases: Sequence[Phase]) -> Iterator[Phase]:
             found.setdefault(str(phase.storage.format), []).append(phase.storage)
     for phase in phases:
         parts = found.pop(str(phase.storage.format), None) if phase.storage is not None else None
-        yield replace(phase, storage=together(parts) if parts is not None else None)
+        yield replace(phase, storage=together(parts, shared=False) if parts is not None else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,21 +45,6 @@ def sparse(geometry: Geometry, weights: np.ndarray, lanes: int, dense: Kernel) -
     formats += [Format(each.stored[0].width, 1, each.weight_bytes, round(cycles(each))) for each in found]
     taken = 1 + found.index(best) if pays else 0
     return Compared(best if pays else None, Storage("", weights.size, nonzero, "cycles", tuple(formats), taken))
-
-
-def together(found: Sequence[Storage]) -> Storage:
-    """What the kernels of one layer take, each with a part of its weights, in the formats that all compared.
-
-    found  at least one; all got the same format
-    """
-    first, known = found[0], [{str(each): each for each in one.formats} for one in found]
-    common = [name for name in known[0] if all(name in formats for formats in known)]
-    formats = tuple(
-        replace(known[0][name], nbytes=sum(of[name].nbytes for of in known), cost=sum(of[name].cost for of in known))
-        for name in common
-    )
-    weights, nonzero = sum(one.weights for one in found), sum(one.nonzero for one in found)
-    return replace(first, weights=weights, nonzero=nonzero, formats=formats, taken=common.index(str(first.format)))
 
 
 def cycles(kernel: Kernel) -> float:
