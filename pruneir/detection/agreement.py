@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pruneir.detection.boxes import area
+from pruneir.detection.boxes import area, iou
 
 Array = np.ndarray[Any, Any]
 
@@ -24,6 +24,22 @@ def agreement(
     best, others = _best(scores, most), _best(other_scores, most)
     same = best & others & (_overlaps(boxes, other_boxes) > overlap)
     return np.asarray(same.sum(axis=1) / best.sum(axis=1))
+
+
+def met(
+    scores: Array, boxes: Array, other_scores: Array, other_boxes: Array, most: int = 50, overlap: float = 0.5
+) -> Array:
+    """The share `[N]` of the other detector's best boxes that one of the image's best meets, of whatever cell.
+
+    Cells side by side answer with about the same box, so that detectors whose best cells differ may yet find the same.
+    Arguments as for `agreement`.
+    """
+    best, others = _best(scores, most), _best(other_scores, most)
+    found = [
+        (iou(theirs[there], ours[here]) > overlap).any(axis=1).mean()
+        for ours, here, theirs, there in zip(boxes, best, other_boxes, others, strict=True)
+    ]
+    return np.array(found, np.float64)
 
 
 def _best(scores: Array, most: int) -> Array:
