@@ -119,10 +119,10 @@ def bound(text: str, name: str, values: Mapping[str, float]) -> str:
     def written(match: re.Match[str]) -> str:
         body = match[0]
         for pointer, value in values.items():
-            body = re.sub(rf"(?<!&\(){pointer}\[0\]", f"({value.hex()}f)", body)
+            body = re.sub(rf"(?<!&\()\b{pointer}\[0\]", f"({value.hex()}f)", body)
         return body
 
-    return re.sub(rf"^void {name}\(.*\) \{{$.*?^\}}$", written, text, flags=re.M | re.S)
+    return re.sub(rf"^void {name}\([^\n]*\) \{{$.*?^\}}$", written, text, flags=re.M | re.S)
 
 
 def with_extremes(text: str) -> str:
