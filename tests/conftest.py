@@ -1,4 +1,8 @@
-"""Tests skip what is not installed; where they are meant to be complete, in CI, nothing may be missing."""
+"""Tests skip what is not installed; where they are meant to be complete, in CI, nothing may be missing.
+
+They compute on one thread, before anything is imported that asks: on networks as small as theirs, and beside other workers,
+threads mostly wait for each other, and do so busily.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import shutil
 from importlib.util import find_spec
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pruneir.backends.cortex_m.toolchain import INSTALL, missing
 

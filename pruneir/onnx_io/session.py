@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -30,7 +31,7 @@ def session(
     """A session on the CPU, of any size, that reads the graph's tensors where they are.
 
     outputs    values to return besides the graph's own outputs, which come first
-    threads    for one operator; 0: as many as there are cores
+    threads    for one operator; 0: as many as OMP_NUM_THREADS says, else as there are cores
     optimize   what ONNX Runtime may do to the graph
     PruneirError if the graph has no such value or ONNX Runtime refuses it.
     """
@@ -39,7 +40,7 @@ def session(
     _add_outputs(model, graph, outputs or ())
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, once
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _asked()
     options.graph_optimization_level = _LEVELS[optimize]
     outside = [tensor for tensor in model.graph.initializer if is_outside(tensor)]
     shared = {t.name: np.ascontiguousarray(array) for t, array in zip(outside, shelf.arrays, strict=True)}
@@ -57,6 +58,12 @@ def session(
     return running
 
 
+def _asked() -> int:
+    """The threads that the environment allows, as it does for torch; 0 where it says nothing."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
+
+
 def _with_shared_constants(graph: Graph) -> Graph:
     """The graph with the large tensors of Constant nodes as initializers, which need not be copied."""
     large = [
@@ -69,8 +76,7 @@ def _with_shared_constants(graph: Graph) -> Graph:
         return graph
     twin = graph.copy()
     for operator, value in large:
-        twin.remove(operator)
-        twin.set_initializer(operator.outputs[0], value)
+        twin.define(operator.outputs[0], value)
     return twin
 
 

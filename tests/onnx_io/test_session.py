@@ -53,6 +53,18 @@ def test_session_computes_the_same(optimize: str, ir: int, large: ModelProto) ->
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("said", "threads", "made"), [("1", 0, 1), ("3,2", 0, 3), ("1", 2, 2), ("", 0, 0), ("many", 0, 0), (None, 0, 0)]
+)
+def test_threads_are_as_many_as_the_environment_says(
+    said: str | None, threads: int, made: int, model: ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert session(load(model), threads=threads).get_session_options().intra_op_num_threads == made
+
+
 def test_session_holds_what_it_reads(large: ModelProto) -> None:
     """The arrays of a graph that is gone are still there for the session."""
     expected = session(load(large)).run(None, {"x": X})

@@ -1,7 +1,7 @@
 """CUDA kernels on the CPU: the source that nvcc would compile, by the host's C++ compiler, a thread for every thread.
 
 A block's threads meet at a real barrier, shared memory is shared, blocks run one after the other. With ThreadSanitizer, an
-access that no barrier orders is an error.
+access that no barrier orders is an error. What starts the threads is compiled once, and linked to each kernel.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +19,30 @@ import tvm
 from tvm import s_tir, tirx
 from tvm_ffi import structural_map, structural_walk
 
+_SHARED = """
+struct Index { int x, y, z; };
+void meet();
+void meet_warp(int warp);
+void started(Index thread, Index block, int place, void **a);
+"""
 _DEVICE = """
-#include <algorithm>
-#include <barrier>
-#include <cmath>
-#include <cstdint>
-#include <thread>
-#include <vector>
+#include <math.h>
+#include <stdint.h>
 #define __global__
 #define __shared__ static
 #define __launch_bounds__(...)
 #define alignas(bytes) __attribute__((aligned(bytes)))
-#define __syncthreads() waiting->arrive_and_wait()
+#define __syncthreads() meet()
 #define __activemask() 0xffffffffu
-using std::max; using std::min;
-struct Index { int x, y, z; };
+template <class T> static T max(T x, T y) { return x < y ? y : x; }
+template <class T> static T min(T x, T y) { return y < x ? y : x; }
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
 static float2 make_float2(float x, float y) { return {x, y}; }
 static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 typedef _Float16 half;
 typedef unsigned char uchar;
+typedef unsigned int uint;
 struct int2 { int x, y; };
 struct int4 { int x, y, z, w; };
 static int2 make_int2(int x, int y) { return {x, y}; }
@@ -49,7 +53,7 @@ static half2 make_half2(half x, half y) { return {x, y}; }
 static half4 make_half4(half x, half y, half z, half w) { return {x, y, z, w}; }
 static half __float2half_rn(float x) { return half(x); }
 static float __half2float(half x) { return float(x); }
-static half hmax(half x, half y) { return std::max(x, y); }
+static half hmax(half x, half y) { return max(x, y); }
 static thread_local Index threadIdx, blockIdx;
 static thread_local int place;
 namespace nvcuda::wmma {  // the first thread of a warp holds all of its matrices, and computes with them
@@ -75,14 +79,12 @@ template <class F, class P> void store_matrix_sync(P *p, F &f, int stride, layou
     p[layout == mem_col_major ? j * stride + i : i * stride + j] = f.at[i][j];
 }
 }
-static std::barrier<> *waiting;
-static std::barrier<> *warps[32];
 static float held[1024];
 static float taken(float value, int from) {
   held[place] = value;
-  warps[place / 32]->arrive_and_wait();
+  meet_warp(place / 32);
   float found = held[from];
-  warps[place / 32]->arrive_and_wait();
+  meet_warp(place / 32);
   return found;
 }
 static float __shfl_down_sync(unsigned, float value, int by, int width) {
@@ -92,43 +94,61 @@ static float __shfl_sync(unsigned, float value, int lane, int width) {
   return taken(value, place / width * width + lane % width);
 }
 """
+_START = """
+void started(Index thread, Index block, int where, void **a) {{
+  threadIdx = thread;
+  blockIdx = block;
+  place = where;
+  {name}({arguments});
+}}
+"""
 _MAIN = """
+#include <algorithm>
+#include <barrier>
 #include <cstdio>
-int main(int, char **files) {{
-  std::vector<char> data[{count}];
-  void *a[{count}];
-  for (int i = 0; i < {count}; ++i) {{
-    FILE *file = fopen(files[i + 1], "rb");
+#include <cstdlib>
+#include <thread>
+#include <vector>
+static std::barrier<> *waiting;
+static std::barrier<> *warps[32];
+void meet() { waiting->arrive_and_wait(); }
+void meet_warp(int warp) { warps[warp]->arrive_and_wait(); }
+int main(int count, char **given) {  // the sizes of the grid and of a block, then files, the last of which is written
+  int sizes[6];
+  for (int i = 0; i < 6; ++i) sizes[i] = atoi(given[i + 1]);
+  const Index grid = {sizes[0], sizes[1], sizes[2]}, block = {sizes[3], sizes[4], sizes[5]};
+  const int arrays = count - 7, threads = block.x * block.y * block.z;
+  std::vector<std::vector<char>> data(arrays);
+  std::vector<void *> a(arrays);
+  for (int i = 0; i < arrays; ++i) {
+    FILE *file = fopen(given[i + 7], "rb");
     fseek(file, 0, SEEK_END);
     data[i].resize(ftell(file));
     rewind(file);
     if (fread(data[i].data(), 1, data[i].size(), file) != data[i].size()) return 2;
     fclose(file);
     a[i] = data[i].data();
-  }}
-  const Index grid = {{{grid}}}, block = {{{block}}};
-  const int count = block.x * block.y * block.z;
-  std::barrier<> together(count);
+  }
+  std::barrier<> together(threads);
   waiting = &together;
-  for (int i = 0; 32 * i < count; ++i) warps[i] = new std::barrier<>(std::min(32, count - 32 * i));
-  std::vector<std::thread> threads;
+  for (int i = 0; 32 * i < threads; ++i) warps[i] = new std::barrier<>(std::min(32, threads - 32 * i));
+  std::vector<std::thread> running;
   for (int z = 0; z < block.z; ++z) for (int y = 0; y < block.y; ++y) for (int x = 0; x < block.x; ++x)
-    threads.emplace_back([=, &a] {{
-      threadIdx = {{x, y, z}};
-      place = (z * block.y + y) * block.x + x;
-      for (int p = 0; p < grid.z; ++p) for (int q = 0; q < grid.y; ++q) for (int r = 0; r < grid.x; ++r) {{
-        blockIdx = {{r, q, p}};
-        {name}({arguments});
-        waiting->arrive_and_wait();
-      }}
-    }});
-  for (auto &each : threads) each.join();
+    running.emplace_back([=, &a] {
+      const int place = (z * block.y + y) * block.x + x;
+      for (int p = 0; p < grid.z; ++p) for (int q = 0; q < grid.y; ++q) for (int r = 0; r < grid.x; ++r) {
+        started({x, y, z}, {r, q, p}, place, a.data());
+        meet();
+      }
+    });
+  for (auto &each : running) each.join();
   for (auto *each : warps) delete each;
-  FILE *file = fopen(files[{count}], "wb");
-  fwrite(a[{count} - 1], 1, data[{count} - 1].size(), file);
+  FILE *file = fopen(given[count - 1], "wb");
+  fwrite(a.back(), 1, data.back().size(), file);
   return fclose(file);
-}}
+}
 """
+_COMMAND = ("g++", "-std=c++20", "-O1", "-w", "-pthread", "-ffp-contract=off")
 
 
 class Kernel:
@@ -164,20 +184,21 @@ class Kernel:
 
     def _ran(self, arrays: Sequence[np.ndarray], *flags: str) -> tuple[np.ndarray | None, str]:
         """The last array, unless the program fails, and what it says."""
-        grid, block = (", ".join(map(str, self.extents[kind])) for kind in ("blockIdx", "threadIdx"))
         given = ", ".join(self.arguments)
-        main = _MAIN.format(count=len(arrays), grid=grid, block=block, name=self.name, arguments=given)
         source = self.source[self.source.index('extern "C" __global__') :]
         source = re.sub(r"extern __shared__ __align__\(\d+\) (\w+ \w+)\[\]", r"alignas(64) static \1[1 << 18]", source)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            (folder / "kernel.cc").write_text(_DEVICE + source + main)
-            command = ["g++", "-std=c++20", "-O1", "-w", "-pthread", "-ffp-contract=off", *flags]
-            subprocess.run([*command, "-o", str(folder / "kernel"), str(folder / "kernel.cc")], check=True)
+            start = _START.format(name=self.name, arguments=given)
+            kernel = _compiled(_SHARED + _DEVICE + source + start, *flags, "-nostdinc++")
+            (folder / "main.o").write_bytes(_main(flags))
+            (folder / "kernel.o").write_bytes(kernel)
+            subprocess.run([*_COMMAND, *flags, "main.o", "kernel.o", "-o", "kernel"], cwd=folder, check=True)
             files = [folder / str(place) for place in range(len(arrays))]
             for file, array in zip(files, arrays, strict=True):
                 file.write_bytes(array.tobytes())
-            command = [str(folder / "kernel"), *map(str, files)]
+            sizes = [*self.extents["blockIdx"], *self.extents["threadIdx"]]
+            command = [str(folder / "kernel"), *map(str, sizes), *map(str, files)]
             ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
             if ran.returncode:
                 return None, ran.stderr or f"exit {ran.returncode}"
@@ -191,6 +212,20 @@ class Kernel:
                 return
             at = "xyz".index(axis)
             self.extents[kind][at] = max(self.extents[kind][at], int(loop.extent))
+
+
+@cache
+def _main(flags: tuple[str, ...]) -> bytes:
+    """The object of what runs a kernel, which takes as long to compile as many kernels."""
+    return _compiled(_SHARED + _MAIN, *flags)
+
+
+def _compiled(source: str, *flags: str) -> bytes:
+    """The object of a source."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "source.cc").write_text(source)
+        subprocess.run([*_COMMAND, *flags, "-c", "source.cc", "-o", "source.o"], cwd=folder, check=True)
+        return (Path(folder) / "source.o").read_bytes()
 
 
 def serial(module: tvm.IRModule) -> tvm.IRModule:

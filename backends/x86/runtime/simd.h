@@ -8,7 +8,14 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX2__)
+#if defined(__AVX2__) && defined(__GNUC__) && !defined(__clang__) && !defined(__AVX512F__)
+/* What AVX2 has of immintrin.h; gcc reads all of it for longer than it compiles most kernels. */
+#define _IMMINTRIN_H_INCLUDED
+#include <smmintrin.h>
+#include <avxintrin.h>
+#include <avx2intrin.h>
+#include <fmaintrin.h>
+#elif defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
