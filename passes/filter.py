@@ -30,7 +30,8 @@ class Filter(Structured):
     macs           instead of ratio: share of the multiply-accumulates that may be left at most
     scope          local: the same share of every group; global: one threshold for the network
     max_per_group  largest share cut from one group
-    pairs          of blocks × positions (groups of a convolution, heads of attention) cut positions or whole blocks
+    pairs          of blocks × positions (groups of a convolution, heads of attention) cut positions or whole blocks;
+                   blocks in any case where they are more, and some operator makes them as channels of their own
     absorb         fold the constant that a cut channel leaves into its consumers
     cut_norms      also cut channels that a normalisation takes statistics over; these are then over what stays
     aggregate      how several weights or readers of one group are combined: mean, max, min, sum or first; auto: sum

@@ -26,15 +26,17 @@ class Fold(Pass):
     2. Operators that return their input go: Identity, Dropout, a Cast to the type it has, a Reshape to the shape it
        has, a Pad by nothing, a Slice of everything. Views of views become one; Transposes that cancel go, also through
        elementwise operators, `T(f(T(x, p)), q)` → `f(T(x, p[q]))`, as exports from NHWC frameworks leave them. An
-       Expand goes whose readers broadcast by themselves.
+       Expand goes whose readers broadcast by themselves. A ScatterND that writes a whole part of a tensor, as
+       `x[:, 2:4] = y` is exported, becomes a Concat of that part and what is around it.
     3. A channel shuffle, Reshape–Transpose–Reshape that only reorders one axis, becomes a Gather with constant indices.
     4. Operators on constants are computed: integers and ConstantOfShape always, other floats if they are at most 4096
        numbers, or take no more bytes than the constants that they are made of, through however many operators. Never:
-       quantization, random numbers, a matrix that is also used as it is.
+       quantization, random numbers, a matrix that would become two.
     5. Arithmetic on shapes is run at several sizes of every symbolic axis. What is the same at all of them becomes
        constant; in the target of a Reshape, an entry that varies becomes 0 where it copies an axis and -1 where it is
        the only one left; other dynamic sizes are read from a graph input instead of an inner tensor. A Resize to sizes
        of which only those of kept axes vary gets constant sizes of the other axes, before opset 18 constant scales.
+       A constant that is spread over a batch, by Expand or ConstantOfShape, is spread over constant sizes first.
     6. What no output depends on goes: operators, and initializers, also those that are inputs of an old file.
 
     Names, types and order of the graph's inputs and outputs stay, subgraphs of If and Loop stay as they are, and a

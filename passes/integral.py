@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
+from pruneir.conflicts import Idle
 from pruneir.data import Data
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
@@ -49,6 +50,7 @@ class Integral(Sparse):
     """
 
     name = "integral"
+    idle: ClassVar[Idle] = {"sample": ("threshold", ("sampled",))}
     weights: Given = (1.0,)
     winners: Given = (AUTO,)
     threshold: Literal["exact", "sampled", "static"] = "exact"
@@ -64,6 +66,7 @@ class Integral(Sparse):
             raise PruneirError(f"pass integral: drop={self.drop:g} is not a number of points from 0 up")
         if self.samples < 1:
             raise PruneirError(f"pass integral: samples={self.samples} is none; give at least 1")
+        super().__post_init__()
 
     def masks(self, graph: Graph, chosen: Sequence[Weight], context: Context) -> Masks:
         """The largest weights of each layer."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from pruneir.conflicts import Exclusive
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context
@@ -25,8 +26,8 @@ class Magnitude(Sparse):
     scope      global: one q for all layers, the one that gives this sparsity; local: the same share of every layer
     quality    instead of sparsity: q, so that |w| < q·σ goes, σ the standard deviation of what a layer has left
     qualities  q of what globs of tensors and nodes match, `"conv1=0.5"`, whatever the others get
-    pattern    instead of both: `2:4` keeps the 2 largest of every 4 weights that follow on the input axis, of a shorter
-               rest 2 at most
+    pattern    instead of all these: `2:4` keeps the 2 largest of every 4 weights that follow on the input axis, of a
+               shorter rest 2 at most
 
     `[pass.ratios]` and `--ratio GLOB=0.9` are shares of zeros in what matches, and go before all of these. Weights are
     the matrices and kernels of Conv, ConvTranspose, Gemm and MatMul; the largest of each stays.
@@ -37,6 +38,11 @@ class Magnitude(Sparse):
     """
 
     name = "magnitude"
+    exclusive: ClassVar[Exclusive] = (
+        *((shared, other) for other in ("quality", "pattern") for shared in ("sparsity", "of", "scope")),
+        ("quality", "pattern"),
+        ("qualities", "pattern"),
+    )
     sparsity: float = 0.5
     of: Literal["all", "left"] = "all"
     scope: Literal["global", "local"] = "global"
@@ -47,15 +53,12 @@ class Magnitude(Sparse):
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1:
             raise PruneirError(f"pass magnitude: sparsity={self.sparsity:g} is not a share from 0 to less than 1")
-        instead = [name for name in ("quality", "pattern") if getattr(self, name) is not None]
-        given = [*(["sparsity"] if self.sparsity != Magnitude.sparsity else []), *instead]
-        if len(given) > 1:
-            raise PruneirError(f"pass magnitude: {given[1]} is instead of {given[0]}; give only one of them")
         if self.quality is not None and not 0 <= self.quality < float("inf"):
             raise PruneirError(f"pass magnitude: quality={self.quality:g} is not a number from 0 up")
         if self.pattern is not None:
             pattern_of(self.pattern)
         self._by_glob()
+        super().__post_init__()
 
     def masks(self, graph: Graph, chosen: Sequence[Weight], context: Context) -> Masks:
         """What is large enough to stay."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import mean
-from typing import Literal
+from typing import ClassVar, Literal
 
+from pruneir.conflicts import Idle
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context, Pass, Result, Uncut
@@ -43,6 +44,7 @@ class Repair(Pass):
 
     name = "repair"
     lossy = True
+    idle: ClassVar[Idle] = dict.fromkeys(("damping", "positions"), ("reconstruct", ("least-squares", "optimal-brain")))
     means: bool = True
     reconstruct: Literal["least-squares", "optimal-brain", "none"] = "least-squares"
     batchnorm: bool = True
@@ -57,6 +59,7 @@ class Repair(Pass):
                 raise PruneirError(f"pass repair: {name}={getattr(self, name)} leaves nothing to fit; give at least 1")
         if self.damping is not None and not 0 < self.damping < float("inf"):
             raise PruneirError(f"pass repair: damping={self.damping:g} is not a positive number")
+        super().__post_init__()
 
     def run(self, graph: Graph, context: Context) -> Result:
         """The repaired graph; shapes and costs stay."""

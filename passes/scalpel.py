@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from pruneir.conflicts import Idle
 from pruneir.coupling import Coupling, Group, couple
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context, Pass, Result
 from pruneir.pipeline.structured import removing
 from pruneir.selection import Budget, candidates, weight_scores
-from pruneir.selection.candidates import matches
-from pruneir.selection.choose import Removed, why_not_more
+from pruneir.selection.choose import Removed, least, why_not_more
 from pruneir.selection.readers import readers
 from pruneir.sparsity import Weight, masked, weights, zeroed
 from pruneir.sparsity.groups import Layout, lowest, unfit
-from pruneir.sparsity.nodes import WeightCounter, closed_nodes, lowest_nodes, spread
+from pruneir.sparsity.nodes import WeightCounter, closed_nodes, spread
 from pruneir.sparsity.sparse import left_alone
 from pruneir.surgery import apply
 from pruneir.training.extra import require_torch
@@ -66,6 +66,10 @@ class Scalpel(Pass):
 
     name = "scalpel"
     lossy = True
+    idle: ClassVar[Idle] = {
+        **dict.fromkeys(("lr", "penalty", "threshold"), ("epochs", ())),
+        **dict.fromkeys(("width", "importance"), ("level", ("auto", "low", "moderate"))),
+    }
     sparsity: float = 0.5
     of: Literal["all", "left"] = "all"
     level: Literal["auto", "low", "moderate", "high"] = "auto"
@@ -87,6 +91,7 @@ class Scalpel(Pass):
         for name in ("lr", "penalty", "threshold"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise PruneirError(f"pass scalpel: {name}={getattr(self, name):g} is not a positive number")
+        super().__post_init__()
 
     def run(self, graph: Graph, context: Context) -> Result:
         """Groups, nodes, or one in some layers and the other in the rest."""
@@ -151,8 +156,9 @@ class Scalpel(Pass):
         scores = weight_scores(coupling, groups)
         counter = self._counter(coupling, kernels=kernels)
         budget = self._budget(scores, context)
-        removed = lowest_nodes(counter, scores, budget, self._goal(counter.counted, counter.total, context))
-        return replace(found, removed=removed, why={**why, **_reasons(groups, removed, budget)})
+        goal = self._goal(counter.counted, counter.total, context)
+        removed = least(scores, budget, lambda removed: counter.left(removed) <= goal)
+        return replace(found, removed=removed, why={**why, **why_not_more(groups, removed, budget)})
 
     def _gated(self, nodes: _Nodes, groups: Sequence[Group], context: Context, *, kernels: bool) -> _Nodes:
         """The nodes whose gates close while the network is trained, and the network so trained."""
@@ -191,26 +197,21 @@ class Scalpel(Pass):
         removed = closed_nodes(gates, scores, budget)
         notes = [f"{sum(map(len, removed.values())):,} of {sum(map(len, gates.values())):,} nodes go"]
         if not done.reached:
-            removed = lowest_nodes(self._counter(trained, kernels=kernels), scores, budget, goal)
+            counter = self._counter(trained, kernels=kernels)
+            removed = least(scores, budget, lambda removed: counter.left(removed) <= goal)
             notes.append(
                 f"{self.epochs} epochs closed too few gates for sparsity={self.sparsity:g}, so the lowest β go too: "
                 "raise epochs or penalty"
             )
         unread = {group.name: "no operator with constant weights reads it" for group in groups}
-        why = {**nodes.why, **unread, **_reasons(scores, removed, budget)}
+        why = {**nodes.why, **unread, **why_not_more(scores, removed, budget)}
         return _Nodes(trained, removed, why, False, done.fitted.changed & set(done.graph.values), tuple(notes))
 
     def _counter(self, coupling: Coupling, *, kernels: bool) -> WeightCounter:
         return WeightCounter(coupling, [each for each in weights(coupling.graph) if each.is_kernel or not kernels])
 
     def _budget(self, scores: Mapping[Group, np.ndarray], context: Context) -> Budget:
-        return Budget(
-            max_per_group=self.max_per_group,
-            multiple=context.target.channel_multiple,
-            ratios={
-                group: share for glob, share in context.ratios.items() for group in scores if matches(group, [glob])
-            },
-        )
+        return Budget.of(context, scores, max_per_group=self.max_per_group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +242,6 @@ def _candidates(coupling: Coupling, context: Context, *, kernels: bool) -> tuple
         why |= {group.name: "no convolution makes it: weights go in groups" for group in others}
         groups = [group for group in groups if group not in others]
     return groups, why
-
-
-def _reasons(groups: Iterable[Group], removed: Removed, budget: Budget) -> dict[str, str]:
-    return {group.name: why_not_more(group, len(removed.get(group, ())), budget) for group in groups}
 
 
 def _size_at_first(weight: Weight, context: Context) -> int:

@@ -17,14 +17,15 @@ class Slim(Structured):
 
     Training with an L1 penalty on γ drives the scales of channels that the network can do without to zero; this pass
     sorts all |γ| of all prunable channels and cuts the lowest share. A group that runs through several BatchNorms (a
-    residual stream, a depthwise pair) is scored by all of them together. A channel with γ = 0 is not zero but the
-    constant f(β), which `absorb` moves into its consumers.
+    residual stream, a depthwise pair) is scored by all of them together, and by the scales of other norms alike. A
+    channel with γ = 0 is not zero but the constant f(β), which `absorb` moves into its consumers.
 
     ratio          share of the selected channels to cut, 0–1
     macs           instead of ratio: share of the multiply-accumulates that may be left at most
     scope          global: one threshold for the network; local: the same share of every group
     max_per_group  largest share cut from one group
-    pairs          of blocks × positions (groups of a convolution, heads of attention) cut positions or whole blocks
+    pairs          of blocks × positions (groups of a convolution, heads of attention) cut positions or whole blocks;
+                   blocks in any case where they are more, and some operator makes them as channels of their own
     absorb         fold the constant that a cut channel leaves, E f(β + γz), into its consumers
     cut_norms      also cut channels that a normalisation takes statistics over; these are then over what stays
     aggregate      how several BatchNorms of one group are combined: mean, max, min, sum or first

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from pruneir.conflicts import Exclusive
 from pruneir.cost import cost
 from pruneir.coupling import Coupling, Group, couple
-from pruneir.detection.anchors import given_anchors
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context, Pass, PhaseRow, Result
@@ -19,7 +19,6 @@ from pruneir.pipeline.several import Several
 from pruneir.pipeline.structured import removing, restrictions
 from pruneir.score import Score, score
 from pruneir.selection import Budget, candidates
-from pruneir.selection.candidates import matches
 from pruneir.selection.choose import Removed, why_not_more
 from pruneir.selection.phases import by_globs, by_size
 from pruneir.selection.shares import Shares
@@ -85,12 +84,7 @@ class Ssd(Training, Pass):
     name = "ssd"
     lossy = True
     structured = True
-    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("cut_tolerance", "params"),
-        ("cut_tolerance", "zeros"),
-        ("params", "zeros"),
-    )
-    """Options of which only one may be given."""
+    exclusive: ClassVar[Exclusive] = (("cut_tolerance", "params"), ("cut_tolerance", "zeros"), ("params", "zeros"))
     epochs: int = 1
     l1_weights: float = 0.001
     keep_zeros: bool = False
@@ -119,8 +113,6 @@ class Ssd(Training, Pass):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise PruneirError(f"pass ssd: {name}={value:g} is not a share between 0 and 1")
-        if self.params is not None and self.zeros is not None:
-            raise PruneirError("pass ssd: zeros is instead of params; give only one of them")
 
     def run(self, graph: Graph, context: Context) -> Result:
         """Train, cut and retrain, phase by phase."""
@@ -151,9 +143,9 @@ class _Running:
         judged = context.validation if context.validation is not None else context.data
         assert judged is not None
         self.judged = judged.some(what.samples, context.seed)
-        self.anchors = given_anchors(what.anchors)
         first = context.couplings.of(graph)
         self.notes = [] if context.validation is not None else ["t and τ are chosen on samples of --data; give --val"]
+        self.earlier = sum(text.partition("{")[0] == what.name for text in context.plan.passes)
         self.names, self.why = self._planned(first)
         self.several, self.done = Several(first, context.plan), list[PhaseRow]()
 
@@ -185,10 +177,10 @@ class _Running:
     def _require_reach(self, coupling: Coupling, phases: Sequence[Sequence[Group]]) -> None:
         """PruneirError where the largest cut of a phase, behind those of earlier ones, leaves more than `params`.
 
-        None in a later round, whose phases say so: what the first ones reached is not to be lost.
+        None in a later round or pass, whose phases say so: what the first ones reached is not to be lost.
         """
         most, gone = self.what.params, Removed()
-        if most is None or str(self.what) in self.context.plan.passes:
+        if most is None or self.earlier:
             return
         for groups in phases:
             budget, counter = self._budget(groups), WeightCounter(coupling, filters.layers_of(coupling, groups))
@@ -220,11 +212,10 @@ class _Running:
         budget = self._budget(groups)
         zeros = {group: filters.zeros(coupling, group, layers, threshold).either for group in groups}
         cut = self._chosen(coupling, Shares(zeros, budget), induced)
-        gone = {group: len(cut.removed.get(group, ())) for group in groups}
-        self.why |= {group.name: why_not_more(group, count, budget) for group, count in gone.items()}
+        self.why |= why_not_more(groups, cut.removed, budget)
         self.several.cut(sparse, cut.result)
         self.graph = cut.result.graph
-        self.graph = self._trained("retraining", 0.6, replace(what, l1_weights=0.0))
+        self.graph = self._trained("retraining", 0.6, replace(what, l1_weights=0.0, l1_at=()))
         costs = cost(couple(self.graph))
         every = np.concatenate([np.abs(weight.array).ravel() for weight in layers])
         row = PhaseRow(
@@ -234,7 +225,7 @@ class _Running:
             small=float(((every < threshold) | (every == 0)).mean()),
             zeros=cut.zeros,
             channels_before=sum(map(len, groups)),
-            channels_after=sum(map(len, groups)) - sum(gone.values()),
+            channels_after=sum(map(len, groups)) - sum(map(len, cut.removed.values())),
             macs=costs.macs,
             params=costs.params,
             induced=induced,
@@ -273,10 +264,7 @@ class _Running:
 
     def _budget(self, groups: Sequence[Group]) -> Budget:
         """What options say of some groups."""
-        context = self.context
-        given = {group: share for glob, share in context.ratios.items() for group in groups if matches(group, [glob])}
-        multiple = context.target.channel_multiple
-        return Budget(max_per_group=self.what.max_per_group, multiple=multiple, ratios=given)
+        return Budget.of(self.context, groups, max_per_group=self.what.max_per_group)
 
     def _groups(self, graph: Graph, names: Sequence[str]) -> tuple[Coupling, list[Group]]:
         """The coupling of a network, and its groups of some names that may be cut."""
@@ -291,7 +279,8 @@ class _Running:
 
         context = self.context
         assert context.data is not None
-        seed = int(np.random.SeedSequence((context.seed, len(self.done), int(10 * share))).generate_state(1)[0])
+        drawn = (context.seed, len(self.done), int(10 * share), self.earlier)
+        seed = int(np.random.SeedSequence(drawn).generate_state(1)[0])
         few, place = self.what.trained_on, context.checkpoints
         if place is not None:
             place /= f"phase{self._label}-{stage.replace(' ', '-')}"
@@ -304,6 +293,7 @@ class _Running:
                 context.original,
                 seed=seed,
                 plan=self.several.whole,
+                anchors=context.anchors,
                 progress=lambda text, done: self._tell(f"{stage}, {text}", share + 0.4 * done),
                 checkpoints=place,
                 resume=place is not None,
@@ -333,7 +323,7 @@ class _Running:
 
     def _score(self, stage: str, share: float, graph: Graph) -> Score:
         self._tell(stage, share)
-        return score(graph, self.judged, self.context.original, anchors=self.anchors)
+        return score(graph, self.judged, self.context.original, anchors=self.context.anchors)
 
     def _tell(self, text: str, share: float) -> None:
         self.context.progress(f"{self._label}, {text}", (len(self.done) + share) / max(len(self.names), 1))

@@ -34,6 +34,7 @@ class Train(Training, Pass):  # noqa: D101 - its page is that of its options
                 context.original,
                 seed=context.seed,
                 plan=context.plan,
+                anchors=context.anchors,
                 progress=context.progress,
                 checkpoints=context.checkpoints,
                 resume=context.checkpoints is not None,

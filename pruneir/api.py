@@ -29,7 +29,8 @@ from pruneir.pipeline.passes import Pass
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Shape, Step
 from pruneir.pipeline.registry import parse_pass
-from pruneir.pipeline.run import Progress, run
+from pruneir.pipeline.run import run
+from pruneir.progress import Progress, silent
 from pruneir.report.accuracy import Accuracy, accuracy
 from pruneir.report.document import document
 from pruneir.shapes import with_input_shapes
@@ -44,7 +45,7 @@ Network = str | os.PathLike[str] | onnx.ModelProto | Graph
 
 
 def load(source: Network) -> Graph:
-    """The graph of a network."""
+    """The graph of a network. PruneirError for a file that is missing, broken or no ONNX model."""
     return source if isinstance(source, Graph) else load_graph(source)
 
 
@@ -58,7 +59,11 @@ def save(network: Network | Optimized, path: str | os.PathLike[str], *, force: b
 
 
 def trace(network: Network, **options: bool) -> Coupling:
-    """The groups of channels of a network, and what is locked and why (`.groups`, `.traced`)."""
+    """The groups of channels of a network, and what is locked and why (`.groups`, `.traced`).
+
+    options  `cut_norms=True` opens normalisations over channels, which is locked by default
+    PruneirError for a network that `load` refuses. What is not understood is locked, with a reason.
+    """
     return couple(load(network), None, **options)
 
 
@@ -147,6 +152,7 @@ def optimize(
     rounds: int = 1,
     max_drop: float | None = None,
     validation: Given | None = None,
+    anchors: str | os.PathLike[str] | None = None,
     checkpoints: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -161,12 +167,19 @@ def optimize(
     target       machine that channel counts should suit
     keep, keep_inputs, only   globs of node, tensor and group names: freeze, restrict
     ratio        share to cut by glob, instead of a pass's own
+    input_shapes   sizes and symbols of graph inputs, by name
     fold         run the lossless clean-up first
-    verify       check every pass, and measure the drift of the outputs
+    verify       check every pass, and measure the drift of the outputs; `.ok` says whether a check failed
+    seed         of random inputs, and of everything else random
     rounds       how often the passes run, one round after the other
     max_drop     points of the score that the network may lose; a round that loses more is not taken
     validation   like data: to score on, instead of the data
+    anchors      .npy file of a detector's anchors, where the graph does not hold them
     checkpoints  a folder to write every round down in; with `resume` a stopped run goes on from there
+    progress     told what begins, and the share of the run that is done
+
+    PruneirError, one line, for a network that `load` refuses, a pass or option that there is not, a glob that matches
+    nothing, data that do not fit the network, and a budget that is out of reach.
     """
     if isinstance(passes, (str, Pass)):
         raise PruneirError(f"passes takes a list, such as passes=['{passes}'], not one pass alone")
@@ -184,6 +197,7 @@ def optimize(
         seed=seed,
         rounds=rounds,
         max_drop=max_drop,
+        anchors=os.fspath(anchors) if anchors is not None else None,
     )
     return optimize_by(
         recipe,
@@ -212,9 +226,7 @@ def optimize_by(
 ) -> Optimized:
     """The same, with everything that a recipe holds from one."""
     require_data(data, labels=labels)
-    graph = load(network)
-    if recipe.input_shapes:
-        graph = with_input_shapes(graph, recipe.input_shapes)
+    graph = with_input_shapes(load(network), recipe.input_shapes)
     given = None if data is None else load_data(data, graph, labels=labels, scaling=recipe.scaling)
     scored = given if validation is None else load_data(validation, graph, labels=labels, scaling=recipe.scaling)
     outcome = run(
@@ -228,7 +240,7 @@ def optimize_by(
         resume=resume,
     )
     source = os.fspath(network) if isinstance(network, (str, os.PathLike)) else None
-    scores = accuracy(graph, outcome.graph, scored, given_anchors(recipe.anchors)) if scored else None
+    scores = accuracy(graph, outcome.graph, scored, outcome.anchors) if scored else None
     return Optimized(outcome, source, scores)
 
 
@@ -261,9 +273,7 @@ def train(
     require_torch()
     from pruneir.training.run import trained  # noqa: PLC0415 - torch is an extra
 
-    graph = load(network)
-    if input_shapes:
-        graph = with_input_shapes(graph, input_shapes)
+    graph = with_input_shapes(load(network), input_shapes)
     scaling = Scaling(scale, tuple(mean), tuple(std))
     return trained(
         graph,
@@ -277,7 +287,7 @@ def train(
         checkpoints=Path(checkpoints) if checkpoints is not None else None,
         resume=resume,
         seed=seed,
-        progress=progress or (lambda text, share: None),
+        progress=progress or silent,
     )
 
 
@@ -306,11 +316,9 @@ def sensitivity(
     only     globs of tensors and nodes
     anchors  .npy file of a detector's anchors, where the graph does not hold them
     """
-    graph = load(network)
-    if input_shapes:
-        graph = with_input_shapes(graph, input_shapes)
+    graph = with_input_shapes(load(network), input_shapes)
     given = load_data(data, graph, labels=labels, scaling=Scaling(scale, tuple(mean), tuple(std))).some(samples)
-    told = progress or (lambda stage, share: None)
+    told = progress or silent
     return scan(graph, given, by, values, only=_globs(only), anchors=given_anchors(anchors), progress=told)
 
 
@@ -341,16 +349,15 @@ def compile(
     budget = Budget(bytes_of("--flash", flash), bytes_of("--ram", ram))
     source = os.fspath(network) if isinstance(network, (str, os.PathLike)) else None
     require_place(Path(output), source=source, force=force)
-    graph = load(network)
     return compiler.compile(
-        with_input_shapes(graph, input_shapes) if input_shapes else graph,
+        with_input_shapes(load(network), input_shapes),
         Path(output),
         budget=budget,
         fold=fold,
         force=force,
         source=source,
         warn=warn or (lambda text: None),
-        progress=progress or (lambda text, share: None),
+        progress=progress or silent,
     )
 
 

@@ -10,7 +10,7 @@ A backend is a frozen dataclass. Its fields are its options, all with defaults: 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -20,14 +20,12 @@ from typing import Any, ClassVar, get_type_hints
 from pruneir.artifact import Artifact, Footprint, read_manifest
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
+from pruneir.names import did_you_mean
 from pruneir.pipeline.fields import UnfitError, convert, takes
-from pruneir.pipeline.registry import did_you_mean
+from pruneir.progress import Progress
 from pruneir.targets import TARGETS, Target
 
 GROUP = "pruneir.backends"
-
-Progress = Callable[[str, float], None]
-"""Told what begins, and the share of the work that is done."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,9 @@ rewritten to find that out, so that a budget can be searched for.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
-from weakref import WeakKeyDictionary
 
 import ml_dtypes
 import numpy as np
@@ -20,10 +17,9 @@ from onnx import TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from pruneir.coupling import Coupling, Cut, Use
-from pruneir.coupling.labels import Labels
+from pruneir.coupling.macs import left
 from pruneir.graph import Operator
 from pruneir.onnx_io.tensors import is_packed
-from pruneir.shapes import Shapes, at_batch, infer
 
 _ALIASES = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 """Operators whose output shares its input's memory."""
@@ -54,11 +50,7 @@ def cost(coupling: Coupling, cut: Cut | None = None) -> Cost:
 
 def macs_by_operator(coupling: Coupling, cut: Cut | None = None) -> dict[Operator, int]:
     """The multiply-accumulates of every operator that has some."""
-    counter = MacCounter(coupling)
-    found: dict[Operator, int] = defaultdict(int)
-    for term, macs in zip(coupling.traced.macs, counter.terms(counter.lengths_after(cut)).tolist(), strict=True):
-        found[term.operator] += macs
-    return dict(found)
+    return coupling.mac_counter.by_operator(cut)
 
 
 def prunable_share(coupling: Coupling) -> float:
@@ -76,75 +68,12 @@ def prunable_share(coupling: Coupling) -> float:
     return sum(macs[operator] for operator in prunable) / max(sum(macs.values()), 1)
 
 
-class MacCounter:
-    """Counts the multiply-accumulates that many different cuts of one graph would leave, all axes at once."""
-
-    def __init__(self, coupling: Coupling):
-        self._labels: list[Labels] = []
-        self._full: list[int] = []
-        """Every axis that may be cut: its labels, and its length at one sample."""
-        self._build(coupling)
-        self._generators = coupling.generators
-
-    @cached_property
-    def _positions(self) -> tuple[np.ndarray, np.ndarray]:
-        """The generators of every position of every axis, `[positions, factors]`, and how many positions each has."""
-        rows = [self._generators.leaves(labels.base) for labels in self._labels]
-        width = max((r.shape[1] for r in rows), default=1)
-        padded = [np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in rows]
-        return np.concatenate([np.zeros((0, width), np.int64), *padded]), np.array([len(r) for r in rows], np.int64)
-
-    def total(self, dead: np.ndarray) -> int:
-        """The multiply-accumulates that are left when some classes go; `dead` as for `Coupling.cut`."""
-        leaves, heights = self._positions
-        if not len(heights):
-            return int(self._fixed.sum())
-        gone = dead[leaves[:, 0]]
-        for column in leaves.T[1:]:
-            gone |= dead[column]
-        left = heights - np.add.reduceat(gone.astype(np.int64), np.cumsum(heights) - heights)
-        return int(self.terms(np.array(self._full, np.int64) * left // heights).sum())
-
-    def lengths_after(self, cut: Cut | None) -> np.ndarray:
-        """The length of every axis that may be cut, after a cut."""
-        sized = zip(self._full, self._labels, strict=True)
-        return np.array([full if cut is None else _left(full, labels, cut) for full, labels in sized], np.int64)
-
-    def terms(self, lengths: np.ndarray) -> np.ndarray:
-        """The multiply-accumulates of every term, at these axis lengths."""
-        return np.asarray(self._fixed * np.append(lengths, 1)[self._axes].prod(axis=1))
-
-    def _build(self, coupling: Coupling) -> None:
-        """Per term, a fixed factor and the indices of axes that may be cut."""
-        shapes = _single_sample(coupling)
-        known: dict[tuple[int, int], int] = {}
-        fixed, axes = [], []
-        for term in coupling.traced.macs:
-            factor, indices = term.factor, []
-            for name, axis, labels in term.axes:
-                length = _length(coupling, shapes, name, axis)
-                if labels.is_data:
-                    factor *= length
-                    continue
-                key = (id(labels), length)
-                if key not in known:
-                    known[key] = len(self._labels)
-                    self._labels.append(labels)
-                    self._full.append(length)
-                indices.append(known[key])
-            fixed.append(factor)
-            axes.append(indices)
-        width = max(map(len, axes), default=0)
-        self._fixed = np.array(fixed, np.int64)
-        self._axes = np.array([row + [-1] * (width - len(row)) for row in axes], np.int64).reshape(len(axes), width)
-
-
 class _Memory:
     """How many bytes of values are live while the operators run one by one."""
 
     def __init__(self, coupling: Coupling, cut: Cut | None):
         self.coupling, self.cut = coupling, cut
-        self.shapes = _single_sample(coupling)
+        self.shapes = coupling.one_sample
         self.owner: dict[str, str] = {}
         """The value whose memory a value is in."""
 
@@ -196,17 +125,14 @@ class _Memory:
         if state is not None and self.cut is not None:
             for axis, labels in enumerate(state.labels):
                 if labels is not None:
-                    lengths[axis] = _left(lengths[axis], labels, self.cut)
+                    lengths[axis] = left(lengths[axis], labels, self.cut)
         return prod(lengths) * (1 if kind == TensorProto.STRING else tensor_dtype_to_np_dtype(kind).itemsize)
 
 
 def _constants(coupling: Coupling, cut: Cut | None) -> tuple[int, int]:
     """Floating-point elements and bytes of the constants that operators read; copies for uses that disagree count."""
-    by_name: dict[str, list[Use]] = defaultdict(list)
-    for use in coupling.traced.uses:
-        by_name[use.name].append(use)
     params = size = 0
-    for name, uses in by_name.items():
+    for name, uses in coupling.uses_of.items():
         array = coupling.graph.constant(name)
         if array is None:
             continue
@@ -220,25 +146,12 @@ def _elements(array: np.ndarray, uses: list[Use], cut: Cut | None) -> int:
     if cut is None:
         return array.size
     if len(uses) == 1:
-        return prod(_left(n, labels, cut) for n, labels in zip(array.shape, uses[0].labels, strict=True))
+        return prod(left(n, labels, cut) for n, labels in zip(array.shape, uses[0].labels, strict=True))
     kept = {tuple(cut.mask(labels).tobytes() for labels in use.labels): use for use in uses}
     copies = uses if len(kept) > 1 else uses[:1]
     whole = [use for use in copies if not any(cut.touches(labels) for labels in use.labels)]
     copies = [use for use in copies if use not in whole[1:]]
     return sum(_elements(array, [use], cut) for use in copies)
-
-
-def _left(length: int, labels: Labels, cut: Cut) -> int:
-    """How much of an axis stays, whose length may be another than that of its labels, where it holds the batch too."""
-    if labels.is_data or not cut.touches(labels):
-        return length
-    return length * cut.count(labels) // len(labels)
-
-
-def _length(coupling: Coupling, shapes: Shapes, name: str, axis: int) -> int:
-    shape = shapes.shape(name) or coupling.traced.shapes.shape(name)
-    assert shape is not None
-    return shape[axis]
 
 
 def _is_float(array: np.ndarray) -> bool:
@@ -250,15 +163,3 @@ def _bits(array: np.ndarray) -> int:
     if not is_packed(array):
         return 8 * array.dtype.itemsize
     return int(ml_dtypes.finfo(array.dtype).bits if _is_float(array) else ml_dtypes.iinfo(array.dtype).bits)
-
-
-_SINGLE: WeakKeyDictionary[Coupling, Shapes] = WeakKeyDictionary()
-
-
-def _single_sample(coupling: Coupling) -> Shapes:
-    """The shapes at one sample, found once a coupling."""
-    if coupling not in _SINGLE:
-        traced = coupling.traced.shapes
-        inputs = at_batch(coupling.graph, traced.inputs, 1)
-        _SINGLE[coupling] = traced if inputs == traced.inputs else infer(coupling.graph, inputs)
-    return _SINGLE[coupling]

@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,30 @@ from pruneir.errors import PruneirError
 
 NAMED = {"file": True}
 """Of a dataclass's field: its value is the path of a file that is read, or None."""
+CODE = {"code": True}
+"""Of a dataclass's field: its value may be `module:function`, of a Python file that is run."""
 
 
 def digests(options: Any) -> dict[str, str]:
-    """SHA-256 of the files that the fields of a dataclass name, by field; a file that is not there has none."""
-    named = {field.name: getattr(options, field.name) for field in fields(options) if field.metadata == NAMED}
-    there = {name: Path(path) for name, path in named.items() if path is not None and Path(path).is_file()}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()}
+    """SHA-256 of the files that the fields of a dataclass name, by field; a file that cannot be read has none."""
+    from pruneir.data.entry import code_of, is_entry  # noqa: PLC0415 - few runs name such files
+
+    found = {}
+    for field in fields(options):
+        given = getattr(options, field.name) if field.metadata in (NAMED, CODE) else None
+        if field.metadata == NAMED and given is not None:
+            found[field.name] = digest_of(Path(given))
+        elif field.metadata == CODE and is_entry(str(given)):
+            found[field.name] = code_of(str(given))
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def beside(source: str | Path) -> Path:
@@ -95,18 +112,26 @@ def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
 
 
 @contextmanager
-def written(texts: dict[Path, str]) -> Iterator[None]:
-    """Write text files, which take their places only when the block has ended well."""
-    drafts = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}") for path in texts}
+def drafted(*paths: Path) -> Iterator[list[Path]]:
+    """Drafts of some files, which take their places only when the block has ended well."""
+    drafts = [path.with_name(f".{path.name}.{secrets.token_hex(4)}") for path in paths]
     try:
-        for path, draft in drafts.items():
-            draft.write_text(texts[path], encoding="utf-8")
-        yield
-        for path, draft in drafts.items():
+        yield drafts
+        for path, draft in zip(paths, drafts, strict=True):
             draft.replace(path)
     except OSError as error:
-        shown = ", ".join(map(str, texts))
+        shown = ", ".join(map(str, paths))
         raise PruneirError(f"{shown} cannot be written ({error.strerror}); check the folder and your rights") from None
     finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+        for draft in drafts:
+            with suppress(OSError):  # what went wrong first is told
+                draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(texts: dict[Path, str]) -> Iterator[None]:
+    """Write text files, which take their places only when the block has ended well."""
+    with drafted(*texts) as drafts:
+        for text, draft in zip(texts.values(), drafts, strict=True):
+            draft.write_text(text, encoding="utf-8")
+        yield

@@ -6,18 +6,20 @@ are rewritten as their rules said. A vector whose uses lose different positions 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pruneir.coupling import Coupling, Cut, Edit, Use
 from pruneir.graph import Graph, Operator
 from pruneir.memory import building
-from pruneir.pipeline.plan import Cuts
 
 Kept = Mapping[int, np.ndarray]
+Cuts = Mapping[str, Kept]
+"""Kept positions by initializer and axis, in the indices of the graph that was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,18 @@ def apply(coupling: Coupling, dead: np.ndarray) -> Surgery:
 
 class _Surgeon:
     def __init__(self, coupling: Coupling, cut: Cut):
-        self.traced = coupling.traced
+        self.coupling, self.traced = coupling, coupling.traced
         self.cut = cut
         self.graph = coupling.graph.copy()
         self.new: dict[Operator, Operator] = {}
         self.cuts: dict[str, dict[int, np.ndarray]] = {}
         self.copies: dict[str, str] = {}
+        self.readers = Counter(n for op in self.graph.operators for n in (*op.inputs, *op.captures))
+        self.edited: dict[tuple[Any, ...], str] = {}
+        """New constants, by what they replace and hold: all that are to read the same read one."""
 
     def run(self) -> Surgery:
-        by_name: dict[str, list[Use]] = defaultdict(list)
-        for use in self.traced.uses:
-            by_name[use.name].append(use)
-        for name, uses in by_name.items():
+        for name, uses in self.coupling.uses_of.items():
             self._slice(name, uses)
         for operator, edits in self.traced.edits:
             for edit in edits:
@@ -76,7 +78,7 @@ class _Surgeon:
         array = self.traced.graph.constant(name)
         assert array is not None
         if all(_same(each, kept[0]) for each in kept):
-            self._set(name, _sliced(array, kept[0]))
+            self.graph.define(name, _sliced(array, kept[0]))
             self.cuts[name] = dict(kept[0])
             return
         if array.ndim > 1:
@@ -85,7 +87,7 @@ class _Surgeon:
             if each:
                 copy = self.graph.fresh_name(f"{name}@{use.operator.label}")
                 self.copies[copy] = name
-                self._set(copy, _sliced(array, each))
+                self.graph.define(copy, _sliced(array, each))
                 self.cuts[copy] = dict(each)
                 self._change(use.operator, self._now(use.operator).with_input(use.slot, copy))
 
@@ -111,10 +113,12 @@ class _Surgeon:
                 array = array.reshape(before.shape) if array.size == before.size else array
                 if np.array_equal(before, array):
                     continue
-            alone = old and edit.type is None and len(self.traced.graph.uses(old)) == 1
-            name = old if alone else self.graph.fresh_name(f"{old or 'indices'}@{operator.label}")
-            self._set(name, array)
-            now = now.with_input(slot, name)
+            key = (old, array.dtype, array.shape, array.tobytes())
+            if key not in self.edited:
+                alone = old and edit.type is None and self.readers[old] == 1
+                name = old if alone else self.graph.fresh_name(f"{old or 'indices'}@{operator.label}")
+                self.edited[key] = self.graph.define(name, array)
+            now = now.with_input(slot, self.edited[key])
         if now is not self._now(operator):
             self._change(operator, now)
 
@@ -123,18 +127,6 @@ class _Surgeon:
 
     def _change(self, operator: Operator, new: Operator) -> None:
         self.new[operator] = new
-
-    def _set(self, name: str, array: np.ndarray) -> None:
-        """Define a constant; one that a Constant operator held becomes an initializer."""
-        held = self.graph.producer(name)
-        if held is not None:
-            self.graph.remove(held)
-        self.graph.set_initializer(name, array)
-        kind = self.graph.type_of(name)
-        if name in self.graph.inputs and kind is not None:
-            self.graph.declare(name, kind.elem_type, array.shape)
-        elif name not in self.graph.inputs:
-            self.graph.header.ir_version = max(self.graph.header.ir_version, 4)
 
     def _is_read(self, name: str) -> bool:
         if name in self.graph.outputs or (name in self.graph.inputs and name not in self.cuts):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from pruneir.errors import PruneirError
+from pruneir.names import did_you_mean
 
 Order = Literal["outputs", "inputs"]
 """Along which axis a kernel's vector of weights lies."""
@@ -62,7 +62,5 @@ TARGETS = {
 def target(name: str) -> Target:
     """A target by name. Raises PruneirError, with near matches, for a name that is none."""
     if name not in TARGETS:
-        near = get_close_matches(name, TARGETS, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"targets are {', '.join(TARGETS)}"
-        raise PruneirError(f"--target: there is no target '{name}'; {hint}")
+        raise PruneirError(f"--target: there is no target '{name}'; {did_you_mean(name, TARGETS, 'targets are')}")
     return TARGETS[name]

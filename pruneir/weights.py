@@ -20,7 +20,7 @@ from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.replay import read_plan
-from pruneir.verify.tolerance import is_float
+from pruneir.tolerance import is_float
 from pruneir.weight_files import as_array, read_safetensors
 
 Axes = tuple[int, ...]

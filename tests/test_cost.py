@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from pruneir import surgery
-from pruneir.cost import Cost, MacCounter, cost, macs_by_operator, prunable_share
+from pruneir.cost import Cost, cost, macs_by_operator, prunable_share
 from pruneir.coupling import Coupling, couple
 from pruneir.graph import parse
 from pruneir.onnx_io import load
@@ -91,7 +91,7 @@ def test_cost_of_a_cut_is_that_of_the_pruned_network(source: str) -> None:
     before, after = cost(coupling), cost(coupling, coupling.cut(dead))
     assert after == cost(couple(surgery.apply(coupling, dead).graph))
     assert after.macs < before.macs
-    counter = MacCounter(coupling)
+    counter = coupling.mac_counter
     assert counter.total(dead) == after.macs
     assert counter.total(np.zeros_like(dead)) == before.macs
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pruneir.report import numbers
+from pruneir import numbers
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from pruneir.coupling import couple
 from pruneir.errors import PruneirError
 from pruneir.graph import parse
 from pruneir.onnx_io.evaluate import evaluate
@@ -80,3 +81,10 @@ def test_shapes_are_computed_as_the_operator_set_defines(opset: int, squeezed: s
         f" u = Unsqueeze({squeezed.replace('c', 'a', 1)}); t = Concat(u, {{-1}}, axis=0); y = Reshape(x, t) }}"
     )
     assert infer(graph).shape("y") == (2, 192)
+
+
+def test_texts_are_values_like_any_others() -> None:
+    graph = parse("x[2,3] -> y, labels { y = Relu(x); a = Identity(names[1]); labels = Concat(a, names, axis=0) }")
+    graph.set_initializer("names", np.array(["a cat"], object))
+    assert infer(graph).shape("labels") == (2,)
+    assert couple(graph).generators.locks

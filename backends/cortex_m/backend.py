@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pruneir.artifact import Artifact, Footprint, Manifest, Port, Ram, read_manifest
-from pruneir.backend import Backend, Progress
+from pruneir.backend import Backend
 from pruneir.backends.cortex_m import project, toolchain
 from pruneir.backends.cortex_m.artifact import CortexMArtifact
 from pruneir.backends.cortex_m.cpus import CPUS, cpu
@@ -21,6 +21,7 @@ from pruneir.backends.lowering.last import Last
 from pruneir.backends.lowering.program import Buffer, Program
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
+from pruneir.progress import Progress
 from pruneir.targets import Target
 
 

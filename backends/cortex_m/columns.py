@@ -20,6 +20,7 @@ from pruneir.backends.cortex_m.assembly.nest import TooLarge
 from pruneir.backends.cortex_m.assembly.scatter import SHIFTS, Scatter, Scattered
 from pruneir.backends.cortex_m.inputs import Layer
 from pruneir.backends.cortex_m.sparse import NEAR, density
+from pruneir.sparsity.formats import filled
 
 WIDEST = 16
 """Filters of a group at most."""
@@ -73,7 +74,7 @@ class Way:
         assert turns or self.scatter.gaps
         more = turns * unroll - len(groups)
         places = np.pad(distances, (0, more), mode="edge").astype(np.uint32 if unroll == 1 else np.uint16).tobytes()
-        values = np.pad(groups, ((0, more), (0, 0))).astype(np.float32).tobytes()
+        values = filled(groups, (len(groups) + more, groups.shape[1])).astype(np.float32).tobytes()
         return np.uint32(turns).tobytes() + places.ljust(turns << SHIFTS[unroll], b"\0") + values
 
 
@@ -141,8 +142,8 @@ def best(
 
 def grouped(weights: np.ndarray, width: int) -> np.ndarray:
     """Weights `[columns, slots, filters]` as groups `[columns, groups, width]`, filled up with zeros."""
-    columns, _, filters = weights.shape
-    return np.pad(weights, ((0, 0), (0, 0), (0, -filters % width))).reshape(columns, -1, width)
+    columns, slots, filters = weights.shape
+    return filled(weights, (columns, slots, filters + -filters % width)).reshape(columns, -1, width)
 
 
 def _ways(layer: Layer, there: Sequence[np.ndarray], lanes: Sequence[int]) -> Iterator[tuple[Way, list[np.ndarray]]]:

@@ -26,8 +26,14 @@ _RESERVED = frozenset(
     "auto break case char const continue default do double else enum extern float for goto if inline int long register"
     " restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"
     " int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t size_t uintptr_t"
-    " arena at memcpy NULL INSTRUCTIONS TICKS".split()
+    " arena at memcpy NULL INSTRUCTIONS TICKS model_arena model_run model_run_in model_step X"
+    " asm typeof and and_eq bitand bitor bool catch class compl concept consteval constexpr constinit"
+    " const_cast co_await co_return co_yield decltype delete dynamic_cast explicit export false friend mutable"
+    " namespace new noexcept not not_eq nullptr operator or or_eq private protected public reinterpret_cast requires"
+    " static_assert static_cast template this thread_local throw true try typeid typename using virtual wchar_t"
+    " char8_t char16_t char32_t xor xor_eq alignas alignof".split()
 )
+"""Words of C and C++, for both of which model.h is, and of the code around."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Names:
     @classmethod
     def of(cls, program: Program) -> Names:
         """Identifiers close to the names, none twice."""
-        taken = set(_RESERVED)
+        taken = {*_RESERVED, *(kernel.name for kernel in program.kernels)}
         return cls(
             {each.name: _identifier(each.name, taken) for each in program.inputs},
             {each.name: _identifier(each.name, taken) for each in program.outputs},

@@ -20,15 +20,17 @@ from pruneir.backends.cortex_m.nests import Nests
 from pruneir.backends.cortex_m.rates import Rates
 from pruneir.backends.cortex_m.reducing import Made, Reducing, with_body
 from pruneir.backends.cortex_m.schedule import reduction_of
+from pruneir.backends.cortex_m.transposed import as_convolutions
 from pruneir.backends.lowering import bare
-from pruneir.backends.lowering.default import inlined
+from pruneir.backends.lowering.default import inlined, macs
 from pruneir.backends.lowering.importing import fused
 from pruneir.backends.lowering.inplace import in_place
 from pruneir.backends.lowering.order import order as ordered
 from pruneir.backends.lowering.program import Program
+from pruneir.backends.lowering.recurrent import written_out
+from pruneir.backends.lowering.standard import standard
 from pruneir.backends.lowering.visit import stores
-from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering, content, is_constant
-from pruneir.errors import PruneirError
+from pruneir.backends.lowering.walk import Lowered, Lowering, content, is_constant
 from pruneir.graph import Graph
 
 
@@ -36,6 +38,7 @@ def lowered(graph: Graph, cpu: Cpu) -> Program:
     """The program of a graph with fixed shapes. PruneirError, one line, for what cannot be compiled."""
     target = tvm.target.Target({"kind": "c", "mcpu": cpu.name})
     target = target.with_host(target)
+    graph = as_convolutions(written_out(standard(graph)))
     rates = Rates(graph)
     module = fused(graph, target)
     if cpu.fpu:
@@ -51,9 +54,7 @@ class _Lowering(Lowering):
     kernels: MicroKernels = field(kw_only=True)
 
     def function(self, name: str, function: tirx.PrimFunc, constants: list[int], exact: bool) -> Lowered:
-        unknown = sorted({str(buffer.dtype) for buffer in function.params} - C_TYPES.keys())
-        if unknown:
-            raise PruneirError(f"{name}: tensors of {', '.join(unknown)} are not compiled; give the network in float32")
+        self.require_types(name, function)
         numbers = self._numbers_of(name, function)
         reduction = reduction_of(function, constants) if self.cpu.fpu else None
         made = None
@@ -69,7 +70,7 @@ class _Lowering(Lowering):
             constants,
             packing=made.packing,
             weights=reduction.weights if made.packing is not None and reduction is not None else -1,
-            macs=reduction.macs if reduction is not None else 0,
+            macs=reduction.macs if reduction is not None else macs(function),
             storages=made.storages,
             schedule=made.schedule or (f"tile {made.tile}" if made.tile is not None else "default"),
         )

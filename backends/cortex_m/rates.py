@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pruneir.graph import Graph
-from pruneir.sparsity.winners import winner_rate, winners
+from pruneir.sparsity.winners import winner_rates
 
 _MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Operators whose output has the zeros of their input."""
@@ -16,12 +16,12 @@ class Rates:
 
     def __init__(self, graph: Graph):
         self._known: dict[bytes, float] = {}
-        if not winners(graph):
+        if not (rates := winner_rates(graph)):
             return
         for operator in graph.operators:
             weights = graph.constant(operator.inputs[1]) if operator.is_a("Conv", "Gemm", "MatMul") else None
             if weights is not None:
-                rate = _rate(graph, operator.inputs[0])
+                rate = rates.get(_source(graph, operator.inputs[0]), 1.0)
                 for each in (weights, weights.T) if weights.ndim == 2 else (weights,):
                     key = each.tobytes()
                     self._known[key] = max(rate, self._known.get(key, 0.0))
@@ -31,7 +31,8 @@ class Rates:
         return self._known.get(weights.tobytes(), 1.0) if self._known else 1.0
 
 
-def _rate(graph: Graph, value: str) -> float:
+def _source(graph: Graph, value: str) -> str:
+    """The value whose zeros this one has, as far back as there is one."""
     while (operator := graph.producer(value)) is not None and operator.is_a(*_MOVES):
         value = operator.inputs[0]
-    return winner_rate(graph, value)
+    return value

@@ -18,7 +18,7 @@ from pruneir.backends.cortex_m import choose
 from pruneir.backends.cortex_m.assembly.nest import Nest, Stream, TooLarge
 from pruneir.backends.cortex_m.packing import Packing
 from pruneir.backends.cortex_m.schedule import Tile
-from pruneir.sparsity.formats import Panels, panels
+from pruneir.sparsity.formats import Panels, filled, panels
 
 WIDEST, UNROLLED, BLOCKS = 16, (1, 2, 4, 8), (1, 2, 4)
 """Filters of a panel at most; groups that a turn of the loop takes; neighbouring terms that are one group."""
@@ -87,16 +87,17 @@ class StreamPacking:
         """The stream, uint8: where distances begin, all weights, turns and distances of each panel."""
         kept, stream = self.compressed(weights), self.stream
         (outputs, _), kind = kept.shape, np.dtype(np.uint32 if stream.wide else np.uint16)
-        starts = kept.starts.astype(np.int64)
+        starts, places = kept.starts.astype(np.int64), kept.places
         values, distances = [], []
         for panel, turns in enumerate(_turns(np.diff(starts), stream.unroll)):
             first, behind = starts[panel], starts[panel + 1]
             width = min(stream.width, outputs - panel * stream.width)
             more = turns * stream.unroll - (behind - first)
             lanes = -width % stream.lanes
-            values.append(np.pad(kept.values[first:behind, :, :width], ((0, more), (0, 0), (0, lanes))).ravel())
+            shape = (behind - first + more, stream.block, width + lanes)
+            values.append(filled(kept.values[first:behind, :, :width], shape).ravel())
             head = np.array(turns, stream.head).tobytes()
-            distances += [head, np.pad(4 * kept.places[first:behind], (0, more)).astype(kind).tobytes()]
+            distances += [head, filled(4 * places[first:behind], shape[:1]).astype(kind).tobytes()]
         numbers = np.concatenate(values).astype(np.float32).tobytes()
         return np.frombuffer(np.uint32(len(numbers)).tobytes() + numbers + b"".join(distances), np.uint8)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,13 +19,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pruneir.artifact import Artifact, Flash, Footprint, Manifest, Port, read_manifest
-from pruneir.backend import Backend, Progress
+from pruneir.backend import Backend
 from pruneir.backends.cuda import toolchain
 from pruneir.backends.cuda.archs import ARCHS
 from pruneir.backends.cuda.artifact import LIBRARY, CudaArtifact
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import save
+from pruneir.progress import Progress
 from pruneir.targets import Target
 
 _CODES = {"f": "kDLFloat", "i": "kDLInt", "u": "kDLUInt", "b": "kDLBool"}
@@ -99,8 +101,9 @@ class Cuda(Backend):
         if done.returncode == 2 and done.stdout.strip():
             raise PruneirError(done.stdout.strip().splitlines()[-1])
         if done.returncode:
-            last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-            raise PruneirError(f"CUDA: the build failed: {last}")
+            lines = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()
+            named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]  # TVM may go on and warn
+            raise PruneirError(f"CUDA: the build failed: {[*lines, *named][-1]}")
         report: dict[str, Any] = json.loads((place / "build.json").read_text(encoding="utf-8"))
         return report
 

@@ -11,10 +11,13 @@ import numpy as np
 import tvm
 from tvm import relax, tirx
 
-from pruneir.backends.cuda.schedules.gemm import Packing, macs
+from pruneir.backends.cuda.schedules.gemm import Packing
 from pruneir.backends.cuda.schedules.rules import scheduled
 from pruneir.backends.cuda.schedules.scheduled import Scheduled
+from pruneir.backends.lowering.default import macs
 from pruneir.backends.lowering.importing import fused
+from pruneir.backends.lowering.recurrent import written_out
+from pruneir.backends.lowering.standard import standard
 from pruneir.backends.lowering.walk import layer_labels
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
@@ -67,6 +70,7 @@ def lowered(graph: Graph, target: tvm.target.Target) -> Lowered:
             f"{ranking.label} (TopK): no kernel for GPUs ranks; integral{{threshold=static}} masks without, and other"
             " graphs end in front of it"
         )
+    graph = written_out(standard(graph))
     module = relax.transform.DeadCodeElimination()(fused(graph, target))
     calls = [binding.value for block in module["main"].body.blocks for binding in block.bindings]
     calls = [value for value in calls if isinstance(value, relax.Call) and value.op.same_as(_CALL_TIR)]
@@ -141,4 +145,5 @@ class _Scheduled(relax.PyExprMutator):
         for each in self.done[name].packing:
             array = arguments[each.place].value.numpy().transpose(each.axes)
             arguments[each.place] = relax.const(np.ascontiguousarray(array))
-        return relax.call_tir(self.variables[name], arguments, call.ty_args[0])
+        made = call.ty_args[0]
+        return relax.call_tir(self.variables[name], arguments, list(made.fields) if hasattr(made, "fields") else made)

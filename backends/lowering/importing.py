@@ -20,13 +20,11 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from pruneir.backends.lowering.ranking import require_ranked, separated
-from pruneir.deployment.prepare import require_numbers
+from pruneir.deployment.prepare import foreign, require_numbers, require_unquantized
 from pruneir.errors import PruneirError
-from pruneir.graph import Graph
+from pruneir.graph import Graph, Operator
 from pruneir.onnx_io import to_model
 from pruneir.shapes import Shapes, infer
-
-_QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 
 
 def fused(graph: Graph, target: Any) -> tvm.IRModule:
@@ -46,7 +44,9 @@ def fused(graph: Graph, target: Any) -> tvm.IRModule:
             module = from_onnx(model)
     except Exception as error:  # the importer raises many kinds
         said = first_line(error)
-        raise PruneirError(f"TVM cannot import the network: {_blamed(graph, said)}") from None
+        first = next((op for op in graph.operators if re.search(rf"\b{re.escape(op.type)}\b", said)), None)
+        other = foreign(first) if first is not None else None
+        raise other or PruneirError(f"TVM cannot import the network: {_blamed(graph, first, said)}") from None
     if target.kind.name == "c" and any(operator.is_a("TopK") for operator in graph.operators):
         module = separated(module, graph)
     steps = relax.transform
@@ -87,11 +87,7 @@ def _without_messages() -> Iterator[None]:
 
 def _require_plain(graph: Graph) -> None:
     """PruneirError for a quantized graph, and for an input whose shape is not fixed or that is empty."""
-    for operator in graph.operators:
-        if operator.type.startswith(_QUANTIZED):
-            raise PruneirError(
-                f"{operator.label} ({operator.type}): quantized networks are not compiled; give the float32 network"
-            )
+    require_unquantized(graph)
     for name in graph.data_inputs:
         kind = graph.type_of(name)
         if kind is None or kind.shape is None or any(not isinstance(size, int) for size in kind.shape):
@@ -148,9 +144,8 @@ def _with_plain_k(node: onnx.NodeProto, graph: Graph) -> None:
     node.attribute.extend([*attributes, onnx.helper.make_attribute("k", int(k.reshape(-1)[0]))])
 
 
-def _blamed(graph: Graph, said: str) -> str:
+def _blamed(graph: Graph, first: Operator | None, said: str) -> str:
     """What TVM says, and of which operator, as far as it names a type."""
-    first = next((op for op in graph.operators if re.search(rf"\b{re.escape(op.type)}\b", said)), None)
     if first is None:
         return f"{said}; end the exported graph in front of it"
     alike = sum(op.type == first.type for op in graph.operators)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from onnx.helper import tensor_dtype_to_np_dtype
 from tvm import relax, s_tir, tirx
 
 from pruneir.backends.lowering import bare
@@ -111,6 +112,19 @@ class Lowering(ABC):
         except (RuntimeError, TypeError, s_tir.ScheduleError) as error:  # TVM refuses in many places, in many ways
             where = f"{self.at}: " if self.at else ""
             raise PruneirError(f"{where}TVM has no C for it: {first_line(error)}") from None
+
+    def require_types(self, name: str, function: tirx.PrimFunc) -> None:
+        """PruneirError for a function of tensors that C has no type for, with the operator where these begin."""
+        unknown = sorted({str(buffer.dtype) for buffer in function.params} - C_TYPES.keys())
+        if not unknown:
+            return
+        types = {name: kind.elem_type for name, kind in infer(self.graph).types.items() if kind.elem_type}
+        found = {name for name, kind in types.items() if tensor_dtype_to_np_dtype(kind).name in unknown}
+        first = next(
+            (each for each in self.graph.operators if not found.isdisjoint((*each.inputs, *each.outputs))), None
+        )
+        where = f"{first.label} ({first.type})" if first is not None else shown(name)
+        raise PruneirError(f"{where}: tensors of {', '.join(unknown)} are not compiled; give the network in float32")
 
     def plain(self, name: str, body: tirx.PrimFunc, constants: Collection[int], **details: Any) -> Lowered:
         """A function of lowered loops, written by TVM."""

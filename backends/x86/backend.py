@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import ClassVar
 
 from pruneir.artifact import Artifact, Flash, Footprint, Manifest, Port, Ram, read_manifest
-from pruneir.backend import Backend, Progress
+from pruneir.backend import Backend
 from pruneir.backends.lowering.arena import Arena
 from pruneir.backends.lowering.last import Last
 from pruneir.backends.lowering.program import Buffer, Program
+from pruneir.backends.lowering.standard import standard
 from pruneir.backends.x86 import project
 from pruneir.backends.x86.artifact import X86Artifact
 from pruneir.backends.x86.cpu import CPUS, GHZ, X86Cpu, cpu
 from pruneir.backends.x86.toolchain import Toolchain
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
+from pruneir.progress import Progress
 from pruneir.targets import Target
 
 _CODE = 24_000
@@ -61,6 +63,7 @@ class X86(Backend):
         from pruneir.backends.x86.predict import milliseconds
         from pruneir.deployment.prepare import cleaned, with_fixed_sizes
 
+        graph = standard(graph)
         fixed = with_fixed_sizes(graph, target.name)
         machine = cpu(target.name, self.host or "x86_64")
         return float(milliseconds(graph if fixed is graph else cleaned(fixed), machine))
@@ -145,7 +148,7 @@ _LAST = Last[_Plan]()
 def _planned(graph: Graph, target: str, machine: X86Cpu) -> _Plan:
     from pruneir.backends.x86.batch import of_one_sample
 
-    fixed, free = of_one_sample(graph, target)
+    fixed, free = of_one_sample(standard(graph), target)
     try:
         from pruneir.backends.x86.lower import lowered
 

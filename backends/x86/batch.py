@@ -11,13 +11,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from pruneir.deployment.parity import TOLERANCE
-from pruneir.deployment.prepare import cleaned, with_fixed_sizes
+from pruneir.deployment.prepare import cleaned, known_shapes, with_fixed_sizes
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io.evaluate import evaluate
 from pruneir.shapes import at_batch, infer
+from pruneir.tolerance import is_float
 from pruneir.verify.feeds import random_feeds
-from pruneir.verify.tolerance import is_float
 
 SAMPLES = 3
 """Of the batch that is tried."""
@@ -26,17 +26,20 @@ SAMPLES = 3
 def of_one_sample(graph: Graph, target: str) -> tuple[Graph, bool]:
     """The graph with fixed sizes, and whether it stands for one sample of a batch of any size.
 
-    PruneirError, with the remedy, for a symbolic size that is no batch, and a batch whose samples meet.
+    PruneirError, with the remedy, for a symbolic size that is no batch, a batch whose samples meet, and what is not
+    compiled whatever its sizes.
     """
     fixed = with_fixed_sizes(graph, target)
     if fixed is graph:
         return graph, False
     shapes = {name: infer(fixed).shape(name) for name in fixed.data_inputs}
     asked = " ".join(f"--input-shape {name}:{','.join(map(str, shape or ()))}" for name, shape in shapes.items())
+    ready = cleaned(fixed)
+    known_shapes(ready)
     met = _meeting(graph)
     if met:
         raise PruneirError(f"{target} runs a symbolic batch sample by sample, but {met}; fix the sizes: {asked}")
-    return cleaned(fixed), True
+    return ready, True
 
 
 def _meeting(graph: Graph) -> str:

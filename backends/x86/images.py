@@ -32,14 +32,18 @@ def pool(operator: Operator, setting: Setting) -> Work | None:
 
 @rule("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
 def whole(operator: Operator, setting: Setting) -> Work | None:
-    """The mean or the maximum of each channel over all points."""
+    """The mean or the maximum of each channel over all points, channels being the second axis or the last."""
     shape, out = setting.shape(operator), output(operator, setting)
     if shape is None or len(shape) < 3 or not prod(shape):
         return None
     if operator.is_a("ReduceMean", "ReduceMax"):
         given = operator.attribute("axes")
         axes = given if given is not None else setting.constant(operator, 1)
-        if axes is None or sorted(int(axis) % len(shape) for axis in axes) != list(range(2, len(shape))):
+        summed = [] if axes is None else sorted(int(axis) % len(shape) for axis in axes)
+        if summed == [*range(1, len(shape) - 1)]:
+            kernel = GlobalPooling(shape[0], prod(shape[1:-1]), shape[-1], operator.is_a("ReduceMax"))
+            return Work(operator.inputs[0], Place(out, len(out) - 1), (Phase(kernel, "pool"),), last=False)
+        if summed != [*range(2, len(shape))]:
             return None
     maximum = operator.is_a("GlobalMaxPool", "ReduceMax")
     kernel = GlobalPooling(shape[0], prod(shape[2:]), shape[1], maximum)

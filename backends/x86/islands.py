@@ -9,11 +9,10 @@ import tvm
 from tvm import tirx
 
 from pruneir.backends.lowering import bare
-from pruneir.backends.lowering.default import inlined
+from pruneir.backends.lowering.default import inlined, macs
 from pruneir.backends.lowering.importing import fused
 from pruneir.backends.lowering.program import Program
-from pruneir.backends.lowering.walk import C_TYPES, Lowered, Lowering
-from pruneir.errors import PruneirError
+from pruneir.backends.lowering.walk import Lowered, Lowering
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes
 
@@ -27,10 +26,8 @@ class _Plain(Lowering):
     def function(self, name: str, function: tirx.PrimFunc, constants: list[int], exact: bool) -> Lowered:
         """The function with its elementwise steps inlined."""
         del exact
-        unknown = sorted({str(buffer.dtype) for buffer in function.params} - C_TYPES.keys())
-        if unknown:
-            raise PruneirError(f"{name}: tensors of {', '.join(unknown)} are not compiled; give the network in float32")
-        made: Lowered = self.plain(name, bare.lowered(inlined(function), self.target), constants)
+        self.require_types(name, function)
+        made: Lowered = self.plain(name, bare.lowered(inlined(function), self.target), constants, macs=macs(function))
         return made
 
     def sources(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from math import prod
 import numpy as np
 
 from pruneir.backends.lowering.program import Buffer, Call, Constant, Kernel, Program
+from pruneir.backends.lowering.recurrent import written_out
 from pruneir.backends.x86 import moves
 from pruneir.backends.x86.cpu import X86Cpu
 from pruneir.backends.x86.expressions import Finish, Place, elementwise
@@ -33,8 +34,6 @@ from pruneir.backends.x86.work import Phase, Setting, Work
 from pruneir.deployment.prepare import known_shapes
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes
-
-_FLOAT = np.dtype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def lowered(graph: Graph, cpu: X86Cpu) -> Program:
 
 def setting_of(graph: Graph, cpu: X86Cpu) -> Setting:
     """What its steps depend on. PruneirError, one line, for a shape that depends on the data."""
-    graph = with_known_values(graph)
+    graph = with_known_values(written_out(graph))
     shapes = known_shapes(graph)
     return Setting(with_masks(graph, shapes), shapes, cpu)
 

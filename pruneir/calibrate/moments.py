@@ -12,9 +12,10 @@ import numpy as np
 
 from pruneir.calibrate.linear import Matrix, matrix_of
 from pruneir.calibrate.patches import patches
-from pruneir.calibrate.streaming import BUDGET, Progress, Streamer, silent
+from pruneir.calibrate.streaming import BUDGET, Streamer
 from pruneir.data import Data
 from pruneir.graph import Graph, Operator
+from pruneir.progress import Progress, silent
 
 MOST_FEATURES = 8192
 """Longest patch whose moments are gathered: 512 MiB a group."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pruneir.calibrate.streaming import BUDGET, Progress, Streamer, silent
+from pruneir.calibrate.streaming import BUDGET, Streamer
 from pruneir.data import Data
 from pruneir.graph import Graph
+from pruneir.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)

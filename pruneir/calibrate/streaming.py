@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -12,10 +12,8 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from pruneir.data import Batch, Data
 from pruneir.graph import Graph
 from pruneir.onnx_io import evaluate
+from pruneir.progress import Progress, silent
 from pruneir.shapes import Shapes, infer
-
-Progress = Callable[[str, float], None]
-"""Told what is being done, and the share of it that is done."""
 
 BUDGET = 256 * 2**20
 """Bytes that the values of a batch, and what is gathered of them, may take."""
@@ -30,10 +28,6 @@ def samples_of(data: Data, limit: int | None) -> int:
     if limit is None:
         return len(data)
     return limit if data.count is None else min(limit, data.count)
-
-
-def silent(what: str, share: float) -> None:
-    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)

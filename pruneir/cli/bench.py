@@ -69,7 +69,7 @@ def bench(
         found = measure(
             [first] if second is None else [first, second],
             target,
-            options=options.settings(setting),
+            options=options.settings(setting, threads=threads),
             threads=threads,
             references=reference or (),
             compare=against is Against.onnxruntime,

@@ -63,7 +63,8 @@ def compile(
     if inputs is not None and not run:
         raise PruneirError("--inputs says what to run it on; give --run too, or leave it out")
     given = {"threads": threads, "host": host}
-    settings = {**options.settings(setting), **{name: value for name, value in given.items() if value is not None}}
+    flags = {name: value for name, value in given.items() if value is not None}
+    settings = {**options.settings(setting, **flags), **flags}
     folder = output or model.with_name(f"{model.name.removesuffix('.onnx')}.{target}")
     shapes = options.input_shapes(input_shape)
     with progress(quiet) as report:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pruneir.pipeline.run import Progress
+    from pruneir.progress import Progress
 
 _PATIENCE = 2.0
 """Seconds without a bar."""

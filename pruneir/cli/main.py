@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -32,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
+"""What a disk says that takes no more."""
 _VERBS: tuple[Callable[..., int], ...] = (
     inspect.inspect,
     explain.explain,
@@ -73,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     try:
+        _require_something(given)
         return int(app(given, prog_name="pruneir", standalone_mode=False) or 0)
     except PruneirError as error:
         return _fail(str(error))
@@ -81,14 +85,26 @@ def _run(given: list[str]) -> int:
         return 130
     except BrokenPipeError:
         raise
+    except MemoryError:
+        return _fail("there is not enough memory; give fewer samples, a smaller --batch, or a machine with more")
     except Exception as error:  # whatever it is, the user gets one line
         if hasattr(error, "format_message"):
             return _usage(error)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            where = error.filename or "a file"
+            return _fail(f"{where} cannot be written ({error.strerror}); make room, or write elsewhere")
         if "-v" in given or "--verbose" in given:
             traceback.print_exc()
         told = " ".join([str(error), *getattr(error, "__notes__", ())]).split()
-        where = f"{type(error).__name__}: {' '.join(told)}"
-        return _fail(f"internal error, please report it ({where}); run again with -v for the traceback")
+        what = f"{type(error).__name__}: {' '.join(told)}"
+        return _fail(f"internal error, please report it ({what}); run again with -v for the traceback")
+
+
+def _require_something(given: list[str]) -> None:
+    """PruneirError for an empty argument, which would be read as the current folder, or as no glob."""
+    if "" in given:
+        before = given[given.index("") - 1] if given[0] else "pruneir"
+        raise PruneirError(f"what stands behind '{before}' is empty; is a variable of the shell not set?")
 
 
 def _usage(error: Exception) -> int:

@@ -36,6 +36,7 @@ def optimize(
     scale: options.Scale = None,
     mean: options.Mean = None,
     std: options.Std = None,
+    anchors: options.Anchors = None,
     target: Annotated[str | None, typer.Option(help="Machine that channel counts should suit.")] = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A TOML recipe; options given beside it win.")
@@ -75,7 +76,9 @@ def optimize(
     wanted = output or files.beside(model)
     recipes = [write_recipe] if write_recipe else []
     files.require_apart(wanted, source=model, recipe=write_recipe)
-    if not dry_run:
+    if dry_run:  # what is there stays, but what was named must be a place to write
+        files.require_writable(*([output] if output else []), *recipes, force=True)
+    else:
         files.require_writable(wanted, files.plan_of(wanted), *recipes, force=force)
     from pruneir.api import optimize_by, require_data
 
@@ -99,6 +102,7 @@ def optimize(
         seed=seed,
         rounds=rounds,
         max_drop=max_drop,
+        anchors=None if anchors is None else str(anchors),
     )
     with progress(quiet) as report:
         made = optimize_by(
@@ -124,7 +128,8 @@ def optimize(
 
 def _settings(recipe: Path | None, *, passes: Globs, **flags: object) -> Recipe:
     """The recipe, with what the flags say in place of what it says."""
-    from pruneir.pipeline.recipe import Recipe, Step, read_recipe
+    from pruneir.pipeline.recipe import Recipe, Step
+    from pruneir.pipeline.recipe_file import read_recipe
     from pruneir.pipeline.registry import parse_pass
 
     base = read_recipe(recipe) if recipe else Recipe()

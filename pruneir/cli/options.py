@@ -40,6 +40,9 @@ Labels = Annotated[
 Scale = Annotated[float | None, typer.Option(help="Multiply the data by this, before mean and std.")]
 Mean = Annotated[str | None, typer.Option(metavar="A,B,C", help="Subtract this from the scaled data, per channel.")]
 Std = Annotated[str | None, typer.Option(metavar="A,B,C", help="Divide the data by this at last, per channel.")]
+Anchors = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A detector's anchors, .npy, where the graph holds none.")
+]
 NoFold = Annotated[bool, typer.Option("--no-fold", help="Leave out the lossless clean-up that runs first.")]
 Checkpoints = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write down there what is done, so that a stopped run can go on.")
@@ -96,12 +99,17 @@ def pairs(flag: str, given: list[str] | None) -> dict[str, float]:
             share = -1.0
         if not glob or not 0 <= share <= 1:
             raise PruneirError(f"{flag}: '{text}' is not GLOB=SHARE with a share from 0 to 1, such as 'stem*=0.3'")
+        if glob in found:
+            raise PruneirError(f"{flag}: '{glob}' is given twice; give it one share")
         found[glob] = share
     return found
 
 
-def settings(given: list[str] | None) -> dict[str, object]:
-    """Options of a backend by name, from `NAME=VALUE`; what the words mean is for the backend's types to say."""
+def settings(given: list[str] | None, **flags: object) -> dict[str, object]:
+    """Options of a backend by name, from `NAME=VALUE`; what the words mean is for the backend's types to say.
+
+    flags  what flags of their own say of such options, None where they are not given: none may be given twice
+    """
     from pruneir.pipeline.fields import Word  # noqa: PLC0415
 
     found: dict[str, object] = {}
@@ -109,6 +117,9 @@ def settings(given: list[str] | None) -> dict[str, object]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise PruneirError(f"--set: '{text}' is not NAME=VALUE")
+        if name in found or flags.get(name) is not None:
+            twice = f"--{name} says that too" if name not in found else f"'{name}' is given twice"
+            raise PruneirError(f"--set {text}: {twice}; give only one of them")
         found[name] = Word(value)
     return found
 

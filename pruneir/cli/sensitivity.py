@@ -33,9 +33,7 @@ def sensitivity(
     values: Annotated[str | None, typer.Option(metavar="A,B,C", help="Values to try; by default a few.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples to score on, at most, chosen by chance.")] = 2000,
     only: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Scan nothing but what matches.")] = None,
-    anchors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A detector's anchors, .npy, where the graph holds none.")
-    ] = None,
+    anchors: options.Anchors = None,
     input_shape: options.InputShape = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the drawing.")] = False,

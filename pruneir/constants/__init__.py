@@ -2,6 +2,7 @@
 
 from pruneir.constants.absorb import Absorbed, Carrier, Held, absorb, add_to_outputs, carrier, held_constants
 from pruneir.constants.exact import exact_constants, pads_with_zeros
+from pruneir.constants.linear import bias_of
 from pruneir.constants.moments import Moments, estimate
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Moments",
     "absorb",
     "add_to_outputs",
+    "bias_of",
     "carrier",
     "estimate",
     "exact_constants",

@@ -119,8 +119,7 @@ def add_to_outputs(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
     if not operator.is_a("MatMul") and not (len(operator.inputs) > 2 and operator.inputs[2]):
         weight = graph.constant(operator.inputs[1])
         assert weight is not None
-        name = graph.fresh_name(f"{operator.label}.bias")
-        _define(graph, name, amount.astype(weight.dtype))
+        name = graph.define(graph.fresh_name(f"{operator.label}.bias"), amount.astype(weight.dtype))
         graph.replace(operator, operator.with_input(2, name).with_attributes(**_no_beta(operator)))
         return name
     return _add_behind(graph, operator, amount)
@@ -139,15 +138,9 @@ def _lengths(graph: Graph, operator: Operator, channels: int) -> tuple[int, ...]
 
 def _shift(graph: Graph, operator: Operator, slot: int, amount: np.ndarray) -> str:
     """Add to a constant that an operator reads, copied first if others read it too."""
-    name = operator.inputs[slot]
-    array = graph.constant(name)
+    array = graph.constant(operator.inputs[slot])
     assert array is not None
-    shifted = (array.astype(np.float64) + amount).astype(array.dtype)
-    if len(graph.uses(name)) > 1 or name in graph.outputs:
-        name = graph.fresh_name(f"{name}@{operator.label}")
-        graph.replace(operator, operator.with_input(slot, name))
-    _define(graph, name, shifted)
-    return name
+    return graph.define_for(operator, slot, (array.astype(np.float64) + amount).astype(array.dtype))
 
 
 def _add_behind(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
@@ -156,19 +149,10 @@ def _add_behind(graph: Graph, operator: Operator, amount: np.ndarray) -> str:
     assert weight is not None
     out, *others = operator.outputs
     name, inner = graph.fresh_name(f"{operator.label}.bias"), graph.fresh_name(f"{out}.linear")
-    _define(graph, name, amount.astype(weight.dtype).reshape(_lengths(graph, operator, len(amount))))
+    graph.define(name, amount.astype(weight.dtype).reshape(_lengths(graph, operator, len(amount))))
     add = Operator("Add", (inner, name), (out,), name=f"{operator.label}.add")
     graph.replace(operator, operator.with_(outputs=(inner, *others)), add)
     return name
-
-
-def _define(graph: Graph, name: str, array: np.ndarray) -> None:
-    held = graph.producer(name)
-    if held is not None:
-        graph.remove(held)
-    if name not in graph.initializers:
-        graph.header.ir_version = max(graph.header.ir_version, 4)
-    graph.set_initializer(name, array)
 
 
 def _no_beta(operator: Operator) -> dict[str, None]:

@@ -37,18 +37,12 @@ def pads_with_zeros(operator: Operator) -> bool:
 class _Exact(Estimate):
     """Moments, where a variance of 0 is a proof."""
 
-    def _linear(self, operator: Operator) -> Moments | None:
-        name = operator.inputs[0]
-        given = self.known.pop(name, None)
-        shape = self.coupling.traced.shapes.shape(name)
-        channels = 1 if operator.is_a("Conv", "ConvTranspose") else len(shape or ()) - 1
-        if given is not None and given.axis == channels:
-            mixed = pads_with_zeros(operator) or operator.is_a("ConvTranspose")
-            self.known[name] = self._zeros(given) if mixed else given
-        found = super(_Exact, self)._linear(operator)
-        if given is not None:
-            self.known[name] = given
-        return found
+    def _of(self, operator: Operator, slot: int) -> Moments | None:
+        found = super(_Exact, self)._of(operator, slot)
+        if operator.is_a("Pad") and (operator.attribute("value", 0) or len(operator.inputs) > 2):
+            return None
+        mixed = operator.is_a("ConvTranspose", "Pad") or (operator.is_a("Conv") and pads_with_zeros(operator))
+        return self._zeros(found) if found is not None and mixed else found
 
     def _is_renormalized(self, operator: Operator) -> bool:
         return False
@@ -79,17 +73,6 @@ class _Exact(Estimate):
         if any(part.axis != axis for part in parts):
             return None
         return Moments(axis, np.concatenate([p.mean for p in parts]), np.concatenate([p.variance for p in parts]))
-
-    def _move(self, operator: Operator) -> None:
-        if operator.is_a("Pad"):
-            x = self.known.get(operator.inputs[0])
-            if x is None or operator.attribute("value", 0) or len(operator.inputs) > 2:
-                return
-            self.known[operator.inputs[0]] = self._zeros(x)
-            super(_Exact, self)._move(operator)
-            self.known[operator.inputs[0]] = x
-        else:
-            super(_Exact, self)._move(operator)
 
     def _moved(self, operator: Operator, variance: np.ndarray) -> np.ndarray:
         return variance

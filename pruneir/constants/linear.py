@@ -17,7 +17,7 @@ class Linear:
     """A linear operator on channel constants.
 
     weights  `[groups, taps, out, in]`
-    bias     `[groups · out]` or None
+    bias     `[groups · out]`, zero where there is none; None where it is no constant, or not the same along other axes
     slot     input that the channels come in by
     exact    whether constant channels in give constant channels out, borders aside
     """
@@ -42,30 +42,35 @@ class Linear:
 
 def linear(graph: Graph, operator: Operator) -> Linear | None:
     """The operator's matrix, if its weights are constant and its channels come in by one input; None otherwise."""
-    weights = [graph.constant(name) if name else None for name in operator.inputs]
-    if operator.is_a("Conv") and weights[1] is not None:
-        groups = operator.attribute("group", 1)
-        return Linear(_taps(weights[1], groups), _bias(weights, 2))
-    if operator.is_a("ConvTranspose") and weights[1] is not None:
-        groups = operator.attribute("group", 1)
-        w = weights[1]
+    w = graph.constant(operator.inputs[1]) if operator.is_a("Conv", "ConvTranspose", "Gemm", "MatMul") else None
+    if w is None:
+        return None
+    groups = operator.attribute("group", 1)
+    if operator.is_a("Conv"):
+        return Linear(_taps(w, groups), bias_of(graph, operator, len(w)))
+    if operator.is_a("ConvTranspose"):
         moved = w.reshape(groups, w.shape[0] // groups, w.shape[1], -1).transpose(0, 3, 2, 1)
         stride = int(np.prod(operator.attribute("strides", (1,))))
-        return Linear(moved / stride, _bias(weights, 2), exact=False)
-    if operator.is_a("Gemm") and weights[1] is not None and not operator.attribute("transA", 0):
-        matrix = weights[1] if operator.attribute("transB", 0) else weights[1].T
-        bias = _bias(weights, 2)
-        scaled = bias * operator.attribute("beta", 1.0) if bias is not None else None
-        return Linear(matrix[None, None] * operator.attribute("alpha", 1.0), scaled)
-    if operator.is_a("MatMul") and weights[1] is not None and weights[1].ndim == 2:
-        return Linear(weights[1].T[None, None], None)
+        return Linear(moved / stride, bias_of(graph, operator, groups * w.shape[1]), exact=False)
+    if operator.is_a("Gemm") and not operator.attribute("transA", 0):
+        matrix = w if operator.attribute("transB", 0) else w.T
+        return Linear(matrix[None, None] * operator.attribute("alpha", 1.0), bias_of(graph, operator, len(matrix)))
+    if operator.is_a("MatMul") and w.ndim == 2:
+        return Linear(w.T[None, None], np.zeros(w.shape[1]))
     return None
+
+
+def bias_of(graph: Graph, operator: Operator, channels: int) -> np.ndarray | None:
+    """What a linear operator adds to its outputs by its third input, `[channels]`; None where that is no vector."""
+    name = operator.inputs[2] if len(operator.inputs) > 2 else ""
+    if not name:
+        return np.zeros(channels)
+    bias = graph.constant(name)
+    if bias is None or bias.size != max(bias.shape[-1:], default=1) or bias.size not in (1, channels):
+        return None
+    beta = operator.attribute("beta", 1.0) if operator.is_a("Gemm") else 1.0
+    return np.broadcast_to(beta * bias.astype(np.float64).reshape(-1), (channels,))
 
 
 def _taps(w: np.ndarray, groups: int) -> np.ndarray:
     return w.reshape(groups, w.shape[0] // groups, w.shape[1], -1).transpose(0, 3, 1, 2)
-
-
-def _bias(inputs: list[np.ndarray | None], slot: int) -> np.ndarray | None:
-    bias = inputs[slot] if slot < len(inputs) else None
-    return bias.reshape(-1) if bias is not None and bias.size == max(bias.shape, default=1) else None

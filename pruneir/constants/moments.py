@@ -99,16 +99,15 @@ class Estimate:
             return None
         matrix = linear(self.coupling.graph, operator)
         shape = self.coupling.traced.shapes.shape(operator.outputs[0])
-        if matrix is None or shape is None:
+        if matrix is None or matrix.bias is None or shape is None:
             return None
         groups, _, _, width = matrix.weights.shape
-        given = self.known.get(operator.inputs[0])
-        mean, variance = np.zeros(groups * width), np.ones(groups * width)
-        if given is not None and len(given.mean) == groups * width:
-            mean, variance = given.mean, given.variance
-        bias = 0.0 if matrix.bias is None else matrix.bias
         axis = 1 if operator.is_a("Conv", "ConvTranspose") else len(shape) - 1
-        return Moments(axis, matrix.of(mean) + bias, matrix.of_variance(variance))
+        given = self._of(operator, 0)
+        mean, variance = np.zeros(groups * width), np.ones(groups * width)
+        if given is not None and given.axis == axis and len(given.mean) == groups * width:
+            mean, variance = given.mean, given.variance
+        return Moments(axis, matrix.of(mean) + matrix.bias, matrix.of_variance(variance))
 
     def _is_renormalized(self, operator: Operator) -> bool:
         """Whether only BatchNorms read a dense convolution of varying inputs: these know its moments themselves."""
@@ -170,7 +169,7 @@ class Estimate:
 
     def _move(self, operator: Operator) -> None:
         """Positions keep their moments (an average has no variance); the labels tell which came from where."""
-        x = self.known.get(operator.inputs[0])
+        x = self._of(operator, 0)
         state = self.coupling.traced.values.get(operator.inputs[0])
         labels = state.labels[x.axis] if state is not None and x is not None and x.axis < len(state.labels) else None
         if x is None or labels is None or labels.is_data:

@@ -17,7 +17,8 @@ from pruneir.coupling import labels as lab
 from pruneir.coupling import rules as _rules  # noqa: F401  (fills the table of rules)
 from pruneir.coupling.generators import Generators
 from pruneir.coupling.labels import Labels
-from pruneir.coupling.rule import RULES, Cut, Edit, MacTerm, Op, Reading, Refused, State, Tensor, locked
+from pruneir.coupling.rule import RULES, Cut, Edit, MacTerm, Op, Reading, Refused, Said, State, Tensor, locked
+from pruneir.coupling.signs import Signs
 from pruneir.coupling.words import INTERFACE
 from pruneir.errors import Refusal
 from pruneir.graph import Graph, Operator
@@ -47,7 +48,7 @@ class Traced:
     edits: list[tuple[Operator, list[Callable[[Cut], Edit]]]] = field(default_factory=list)
     macs: list[MacTerm] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
-    """Activations' axes that operators sum over."""
+    """Axes that operators sum over: of activations, or of the first constant where there are none."""
     refusals: list[Refusal] = field(default_factory=list)
     """Operators that no rule understood."""
     opened: list[Operator] = field(default_factory=list)
@@ -102,6 +103,7 @@ class _Engine:
         self.traced = traced
         self.graph, self.shapes, self.generators = traced.graph, traced.shapes, traced.generators
         self.options = options
+        self.signs = Signs(traced.graph)
         self.opsets: dict[str, int] = {}
         self.constants = constants(traced.graph)
         self.lost: dict[str, str] = {}
@@ -116,7 +118,8 @@ class _Engine:
 
     def visit(self, operator: Operator) -> None:
         """Let the operator's rule speak, then lock what it left out."""
-        op = Op(operator, self.generators, self._opset(operator.domain), self.options, self._read_positions)
+        opset = self._opset(operator.domain)
+        op = Op(operator, self.generators, opset, self.options, self._read_positions, self.signs.positive)
         rule = RULES.get(("" if operator.domain == "ai.onnx" else operator.domain, operator.type))
         self.generators.at = operator.label
         for name in operator.captures:
@@ -204,8 +207,7 @@ class _Engine:
         """Lock everything around an operator that was not understood."""
         refusal = Refusal(refused.code, op.operator.label, refused.words(op.type), refused.remedy)
         self.traced.refusals.append(refusal)
-        op.edits.clear()
-        op.mac_terms.clear()
+        op.said = Said()
         for slot, name in enumerate(op.operator.inputs):
             if name in self.constants:
                 self._use_whole(op.operator, slot, name, refusal)
@@ -242,14 +244,14 @@ class _Engine:
                 if not axis.assigned:
                     axis.assign(lab.data(axis.length), False)
             self.traced.values[tensor.name] = tensor.state
-        if op.edits:
-            self.traced.edits.append((op.operator, op.edits))
-        self.traced.macs += op.mac_terms
-        for axis in op.summed:
-            if not axis.tensor.constant:
-                slot = op.inputs.index(axis.tensor)
-                self.traced.readings.append(Reading(op.operator, slot, axis.index, axis.labels))
-        if op.opened:
+        if op.said.edits:
+            self.traced.edits.append((op.operator, op.said.edits))
+        self.traced.macs += op.said.macs
+        activations = [axis for axis in op.said.summed if not axis.tensor.constant]
+        for axis in activations or op.said.summed[:1]:
+            slot = op.inputs.index(axis.tensor)
+            self.traced.readings.append(Reading(op.operator, slot, axis.index, axis.labels))
+        if op.said.opened:
             self.traced.opened.append(op.operator)
 
 

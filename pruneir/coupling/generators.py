@@ -106,11 +106,6 @@ class Generators:
         """Which leaf roots may never die."""
         return np.asarray(self._reason[ids] != _FREE)
 
-    def reason_of(self, root: int) -> Refusal | None:
-        """Why a leaf root is locked; None if it is free."""
-        index = int(self._reason[root])
-        return None if index == _FREE else self.reasons[index]
-
     # Writing
 
     def lock(self, rows: Ids, reason: Refusal) -> None:

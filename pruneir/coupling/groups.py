@@ -9,7 +9,7 @@ halves the axis.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,22 +18,34 @@ import numpy as np
 from pruneir.coupling.engine import Traced, Use
 from pruneir.coupling.generators import NEVER, Ids
 from pruneir.coupling.labels import Labels
+from pruneir.coupling.macs import MacCounter
 from pruneir.coupling.rule import Cut
 from pruneir.graph import Operator
 from pruneir.memory import building
+from pruneir.shapes import Shapes, at_batch, infer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
     """One axis of one use of a constant that a group runs through.
 
-    channel  `[length]`: index into the group's channels of each position, −1 where it belongs to none of them
+    rows      which rows of the axis's labels belong to the group, ascending
+    channels  index into the group's channels of each of these
     """
 
     use: Use
     axis: int
     role: str
-    channel: np.ndarray
+    rows: Ids
+    channels: Ids
+
+    @property
+    def channel(self) -> np.ndarray:
+        """`[length]`: index into the group's channels of each position, −1 where it belongs to none of them."""
+        labels = self.use.labels[self.axis]
+        found = np.full(len(labels.base), -1, np.int64)
+        found[self.rows] = self.channels
+        return labels.spread(found)
 
     @property
     def operator(self) -> Operator:
@@ -50,6 +62,7 @@ class Group:
     members    axes of constants, producers first in file order
     values     activations `(name, axis)` that carry the channels
     positions  the group is the blocks of these groups' positions: cutting them instead is the default
+    blocks     the groups that have this one among their positions
     """
 
     name: str
@@ -57,6 +70,7 @@ class Group:
     members: list[Member] = field(default_factory=list)
     values: list[tuple[str, int]] = field(default_factory=list)
     positions: list[Group] = field(default_factory=list)
+    blocks: list[Group] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.roots)
@@ -70,6 +84,13 @@ class Group:
         return int((self.members[0].channel == 0).sum())
 
     @property
+    def goes_whole(self) -> bool:
+        """Whether blocks are cut rather than their positions: there are more, and some operator makes them alone."""
+        within = {(member.use, member.axis) for positions in self.positions for member in positions.members}
+        made = [(m.use, m.axis) for m in self.members if m.role == "out" and len(m.use.labels) > 1]
+        return len(self) > max(map(len, self.positions), default=0) and not within.issuperset(made)
+
+    @cached_property
     def operators(self) -> list[Operator]:
         """The operators whose constants the group runs through, each once."""
         return list(dict.fromkeys(member.operator for member in self.members))
@@ -94,6 +115,26 @@ class Coupling:
         with building():
             return _Gathering(self.traced).groups()
 
+    @cached_property
+    def uses_of(self) -> dict[str, list[Use]]:
+        """All uses of each constant, by its name."""
+        found: dict[str, list[Use]] = defaultdict(list)
+        for use in self.traced.uses:
+            found[use.name].append(use)
+        return dict(found)
+
+    @cached_property
+    def one_sample(self) -> Shapes:
+        """The shapes at one sample, where the batch is symbolic."""
+        shapes = self.traced.shapes
+        inputs = at_batch(self.graph, shapes.inputs, 1)
+        return shapes if inputs == shapes.inputs else infer(self.graph, inputs)
+
+    @cached_property
+    def mac_counter(self) -> MacCounter:
+        """What counts multiply-accumulates, at one sample."""
+        return MacCounter(self.traced, self.one_sample)
+
     def cut(self, dead: np.ndarray) -> Cut:
         """What stays of each axis when some classes go; `dead` is one truth value per generator."""
         return Cut(self.generators, dead)
@@ -114,6 +155,10 @@ class _Site:
     value: str
     axis: int
     labels: Labels
+
+
+_Touch = tuple[_Site, Ids, Ids]
+"""An axis that a group touches: the rows of its labels, and the group's class in each."""
 
 
 class _Gathering:
@@ -142,23 +187,26 @@ class _Gathering:
         rows = {key: self._free(sites[0].labels) for key, sites in self.sites.items()}
         group_of, count = self._sorted_by_orbit(rows)
         groups = [Group("", np.zeros(0, np.int64)) for _ in range(count)]
-        touching: list[list[tuple[_Site, Ids]]] = [[] for _ in range(count)]
+        touching: list[list[_Touch]] = [[] for _ in range(count)]
         pairs: dict[tuple[int, int], None] = {}
         for key, sites in self.sites.items():
             known = group_of[rows[key]]
-            for column in known.T:
-                for index in np.unique(column[column >= 0]):
-                    touching[index] += [(site, known) for site in sites]
+            for index, at, roots in _by_group(known, rows[key]):
+                touching[index] += [(site, at, roots) for site in sites]
             if known.shape[1] > 1:
                 for row in np.unique(known, axis=0):
                     here = [int(g) for g in row if g >= 0]
                     pairs |= {(a, b): None for i, a in enumerate(here) for b in here[i + 1 :] if (b, a) not in pairs}
-        for index, group in enumerate(groups):
-            self._fill(group, index, touching[index], rows, group_of)
+        channel_of = np.full(len(self.generators), -1, np.int64)
+        for group, sites_of in zip(groups, touching, strict=True):
+            self._fill(group, sites_of, channel_of)
         for blocks, positions in pairs:
             if blocks != positions and groups[positions].members:
                 groups[blocks].positions.append(groups[positions])
         found = sorted((g for g in groups if any(map(self._is_parameter, g.members))), key=self._place)
+        for group in found:
+            for inner in group.positions:
+                inner.blocks.append(group)
         _name_apart(found)
         return found
 
@@ -170,8 +218,7 @@ class _Gathering:
     def _place(self, group: Group) -> tuple[int, ...]:
         """Where a group first stands; of two that stand in the same place, blocks come before their positions."""
         first = group.members[0]
-        starts = np.flatnonzero(first.channel >= 0)[0]
-        return (self.order[id(first.use)], first.use.slot, first.axis, int(starts), -len(group.positions))
+        return (self.order[id(first.use)], first.use.slot, first.axis, int(first.rows[0]), -len(group.positions))
 
     def _free(self, labels: Labels) -> Ids:
         """The labels' rows with everything that is locked left out."""
@@ -195,29 +242,38 @@ class _Gathering:
         group_of[present] = group
         return group_of, int(group.max(initial=-1)) + 1
 
-    def _fill(
-        self, group: Group, index: int, touching: list[tuple[_Site, Ids]], rows: dict[int, Ids], group_of: Ids
-    ) -> None:
+    def _fill(self, group: Group, touching: list[_Touch], channel_of: Ids) -> None:
         """Members in file order, channels in the order of the first producer's positions."""
-        group.values = [(site.value, site.axis) for site, _ in touching if site.use is None]
+        group.values = [(site.value, site.axis) for site, _, _ in touching if site.use is None]
         uses = sorted(
-            ((site, site.use, known) for site, known in touching if site.use is not None),
-            key=lambda item: (self.order[id(item[1])], item[1].slot, item[0].axis),
+            ((site.use, site.axis, at, roots) for site, at, roots in touching if site.use is not None),
+            key=lambda item: (self.order[id(item[0])], item[0].slot, item[1]),
         )
         if not uses:
             return
-        firsts = [u for u in uses if u[1].roles.get(u[0].axis) == "out" and len(u[1].labels) > 1] or uses
-        site, use, known = firsts[0]
-        roots = rows[id(site.labels)][known == index]
+        firsts = [u for u in uses if u[0].roles.get(u[1]) == "out" and len(u[0].labels) > 1] or uses
+        use, _, _, roots = firsts[0]
         _, first = np.unique(roots, return_index=True)
         group.roots = roots[np.sort(first)]
         group.name = use.operator.label
-        channel_of = np.full(len(self.generators), -1, np.int64)
         channel_of[group.roots] = np.arange(len(group.roots))
-        for site, use, known in uses:
-            labels = site.labels
-            inside = np.where(known == index, channel_of[rows[id(labels)]], -1).max(axis=1)
-            group.members.append(Member(use, site.axis, use.roles.get(site.axis, ""), labels.spread(inside)))
+        for use, axis, at, roots in uses:
+            rows, first = np.unique(at, return_index=True)
+            channels = np.maximum.reduceat(channel_of[roots], first)
+            group.members.append(Member(use, axis, use.roles.get(axis, ""), rows, channels))
+
+
+def _by_group(known: Ids, rows: Ids) -> Iterator[tuple[int, Ids, Ids]]:
+    """The groups on an axis, each with the rows that it is on and its class there, in the order of the rows.
+
+    known  `[rows, factors]`: the group of every factor, −1 where there is none
+    """
+    at, factor = np.nonzero(known >= 0)
+    group, roots = known[at, factor], rows[at, factor]
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    for part in np.split(order, starts)[1:]:
+        yield int(group[part[0]]), at[part], roots[part]
 
 
 def _name_apart(groups: list[Group]) -> None:

@@ -108,8 +108,13 @@ def reshape(generators: Generators, axes: Sequence[Labels], sizes: Sequence[int]
 
     Axes are grouped into the smallest runs of equal product. A run that becomes one axis is merged; one that becomes
     several is split: a factor that varies along one new axis only moves there, any other is replaced by one fresh
-    factor for each axis that it varies along, so that whole rows or whole columns can go.
+    factor for each axis that it varies along, so that whole rows or whole columns can go. Of a tensor without elements
+    all axes are data.
     """
+    if 0 in sizes:
+        for axis in axes:
+            tie(generators, axis, data(len(axis)))
+        return [data(size) for size in sizes]
     factors = []
     for size, base in (factor for axis in axes for factor in _factors(axis)):
         if size > 1:

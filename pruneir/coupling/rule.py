@@ -173,6 +173,22 @@ class Reading:
     labels: Labels
 
 
+@dataclass(slots=True, eq=False)
+class Said:
+    """What a rule said of an operator, besides how axes live and die.
+
+    edits   what to rewrite when axes shrink
+    macs    its multiply-accumulates
+    summed  input axes that are summed over
+    opened  whether `cut_norms` let an axis through that the operator takes statistics over
+    """
+
+    edits: list[Callable[[Cut], Edit]] = field(default_factory=list)
+    macs: list[MacTerm] = field(default_factory=list)
+    summed: list[Axis] = field(default_factory=list)
+    opened: bool = False
+
+
 class Op:
     """An operator as its rule sees it."""
 
@@ -183,20 +199,17 @@ class Op:
         opset: int,
         options: Mapping[str, bool],
         reading: Callable[[str, int], set[int]],
+        positive: Callable[[str], bool],
     ):
         self.operator = operator
         self.reading = reading
+        self.positive = positive
         self.generators = generators
         self.opset = opset
         self.options = options
         self.inputs: list[Tensor | None] = []
         self.outputs: list[Tensor | None] = []
-        self.edits: list[Callable[[Cut], Edit]] = []
-        self.mac_terms: list[MacTerm] = []
-        self.summed: list[Axis] = []
-        """Input axes that are summed over."""
-        self.opened = False
-        """Whether `cut_norms` let an axis through that the operator takes statistics over."""
+        self.said = Said()
 
     # Reading
 
@@ -294,13 +307,19 @@ class Op:
     def contract(self, a: Axis, b: Axis) -> None:
         """Two axes are multiplied and summed over: what dies must contribute nothing, so one side must be zero."""
         self.tie(a, b, role="in")
-        self.summed += [a, b]
+        self.sum_over(a, b)
         if not (a.zero or b.zero):
             self.lock(
                 a,
                 reason=PRODUCT,
                 code="PIR012",
             )
+
+    def sum_over(self, *axes: Axis) -> None:
+        """These input axes are summed over: what died there must contribute nothing."""
+        self.said.summed += axes
+        for axis in axes:
+            axis.tensor.touched.add(axis.index)
 
     def move(self, out: Axis, labels: Labels, *sources: Axis) -> None:
         """An output axis is made of input positions, moved or repeated; `labels` says which."""
@@ -322,7 +341,7 @@ class Op:
     def normalizes(self, labels: Labels) -> bool:
         """Statistics are taken over these positions: whether they must stay, which the option `cut_norms` lifts."""
         if self.options.get("cut_norms", False):
-            self.opened |= self.can_die(labels)
+            self.said.opened |= self.can_die(labels)
             return False
         return not labels.is_data
 
@@ -335,7 +354,7 @@ class Op:
 
     def on_cut(self, edit: Callable[[Cut], Edit]) -> None:
         """Rewrite the operator when a plan cuts axes."""
-        self.edits.append(edit)
+        self.said.edits.append(edit)
 
     def rewrite(self, name: str, slot: int, value: Callable[[Cut], Iterable[int]]) -> None:
         """Recompute a parameter that is an attribute in older opsets and an input in newer ones."""
@@ -350,7 +369,7 @@ class Op:
         for axis in axes:
             flat += [axis] if isinstance(axis, Axis) else axis
         terms = tuple((a.tensor.name, a.index, a.tensor.state.labels[a.index] or lab.data(a.length)) for a in flat)
-        self.mac_terms.append(MacTerm(self.operator, terms, factor))
+        self.said.macs.append(MacTerm(self.operator, terms, factor))
 
 
 class Refused(Exception):

@@ -24,12 +24,14 @@ class Batch:
     labels  one per sample; or boxes `[M, 6]`, column 0 of which is the sample's position in the batch; None without
     count   samples that count; those behind only fill up a batch of fixed size
     boxes   whether labels are boxes `[M, 6]`
+    source  what messages call the data
     """
 
     feeds: dict[str, Array]
     labels: Array | None
     count: int
     boxes: bool = False
+    source: str = "data"
 
     @property
     def own_labels(self) -> Array | None:
@@ -44,11 +46,13 @@ class Data:
 
     batch      size that the graph prescribes; None if it is free
     warnings   what one should know
+    code       SHA-256 of the Python file that makes them, where that was named as `module:function`; else empty
     """
 
     def __init__(self, source: Source, inputs: Mapping[str, Input], scaling: Scaling):
         self._source, self._inputs, self._scaling = source, dict(inputs), scaling
         self.batch = batch_size(inputs.values(), source.name)
+        self.code = source.code
         first = next(source.read(1, 1))
         self.has_labels = first.labels is not None
         self._batch(first)  # what cannot be converted is told before any work
@@ -107,4 +111,4 @@ class Data:
         feeds = {
             each: converted(array, self._inputs[each], self._scaling, name) for each, array in samples.arrays.items()
         }
-        return Batch(feeds, samples.labels, count, samples.boxes)
+        return Batch(feeds, samples.labels, count, samples.boxes, name)

@@ -7,14 +7,17 @@ of arrays by input, or either with labels behind, `(x, y)`. Whatever `numpy.asar
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pruneir import files
 from pruneir.data.fitting import Input, fitted, key_of, require_counts, require_finite
 from pruneir.data.labels import require_classes
 from pruneir.data.source import Samples, Stream
@@ -34,10 +37,7 @@ def is_entry(text: str) -> bool:
 def function_of(entry: str) -> Function:
     """What `module:function` names; modules in the current directory are found, as `python -m` finds them."""
     module, _, name = entry.partition(":")
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
-    importlib.invalidate_caches()
+    here = _found_here()
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
@@ -52,11 +52,31 @@ def function_of(entry: str) -> Function:
     return found  # type: ignore[no-any-return]
 
 
+def code_of(entry: str) -> str:
+    """SHA-256 of the file of the module that `module:function` names; empty where there is no such file."""
+    _found_here()
+    try:
+        found = importlib.util.find_spec(entry.partition(":")[0])
+    except Exception:  # a package around it that cannot be imported is told by whoever wants the function
+        return ""
+    return files.digest_of(Path(found.origin)) if found is not None and found.has_location and found.origin else ""
+
+
+def _found_here() -> str:
+    """The current directory, in which modules are found from now on."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    return here
+
+
 class Entry(Stream):
     """The batches of a function, one chunk each.
 
     labels   of the arrays in a dict that holds labels; default `y`, where that is no input
     classes  that the network tells apart, if it is a classifier
+    code     of the function's file, where it was named as `module:function`
     """
 
     def __init__(
@@ -66,8 +86,9 @@ class Entry(Stream):
         labels: str | None,
         classes: int | None,
         name: str,
+        code: str = "",
     ):
-        self.function, self.inputs, self.name = function, inputs, name
+        self.function, self.inputs, self.name, self.code = function, inputs, name, code
         self.wanted, self.classes = labels, classes
         self._last: object = None
         """What the last call returned, where that can be gone through only once."""

@@ -33,7 +33,7 @@ class Input:
     @property
     def is_float(self) -> bool:
         """Whether numbers are scaled for it."""
-        return self.dtype.kind not in "iub"
+        return self.dtype.kind not in "iubOSU"
 
     def __str__(self) -> str:
         if self.shape is None:
@@ -74,7 +74,8 @@ def fitted(array: Array, wanted: Input, source: str) -> Array:
     if array.dtype.kind not in "iufb" and array.dtype != wanted.dtype:
         raise PruneirError(f"{source}: '{wanted.name}' holds {array.dtype}, not numbers")
     if not wanted.is_float and array.dtype.kind == "f":
-        raise PruneirError(f"{source}: '{wanted.name}' holds {array.dtype}, but the input takes {wanted.dtype}")
+        takes = "texts" if wanted.dtype.kind == "O" else wanted.dtype
+        raise PruneirError(f"{source}: '{wanted.name}' holds {array.dtype}, but the input takes {takes}")
     if array.ndim == 0:
         raise PruneirError(f"{source}: '{wanted.name}' is a single number; samples run along axis 0")
     if wanted.shape is None or _fits(array.shape, wanted.shape):

@@ -12,7 +12,7 @@ import numpy as np
 from pruneir.data import archive
 from pruneir.data.arrays import Arrays
 from pruneir.data.data import Data
-from pruneir.data.entry import Entry, function_of, is_entry
+from pruneir.data.entry import Entry, code_of, function_of, is_entry
 from pruneir.data.fitting import Input, inputs_of
 from pruneir.data.images import Images
 from pruneir.data.labels import classes_of
@@ -66,7 +66,7 @@ def _source(
         return Arrays(_by_input(given, inputs, "data"), inputs, labels, classes, "data")
     path = Path(given)
     if is_entry(str(given)) and not path.exists():
-        return Entry(function_of(str(given)), inputs, labels, classes, str(given))
+        return Entry(function_of(str(given)), inputs, labels, classes, str(given), code_of(str(given)))
     if path.is_dir():
         _require_none(labels, path, "its sub-folders")
         return Images(path, inputs, classes, scaling)

@@ -33,6 +33,8 @@ class Scaling:
         for flag, values in (("--scale", (self.scale or 0.0,)), ("--mean", self.mean), ("--std", self.std)):
             if not all(map(isfinite, values)):
                 raise PruneirError(f"{flag}: {', '.join(f'{value:g}' for value in values)} is not finite")
+        if self.scale == 0:
+            raise PruneirError("--scale: 0 makes the same of every number; give the factor of the training")
         if any(value == 0 for value in self.std):
             raise PruneirError("--std: a standard deviation of 0 cannot be divided by")
 

@@ -67,10 +67,12 @@ class Source(ABC):
 
     count     how many there are; None if that is not known yet
     warnings  what one should know
+    code      SHA-256 of the program that makes them, where that was named; else empty
     """
 
     name: str
     count: int | None
+    code: str = ""
     warnings: tuple[str, ...] = ()
 
     @abstractmethod
@@ -136,7 +138,7 @@ class Some(Source):
     """A few samples of a source, chosen by a seed: the same ones, in the same order, whenever they are read."""
 
     def __init__(self, source: Source, limit: int, seed: int):
-        self.name, self.warnings = source.name, source.warnings
+        self.name, self.warnings, self.code = source.name, source.warnings, source.code
         self._source, self._limit, self._seed = source, limit, seed
 
     @property

@@ -10,12 +10,12 @@ from typing import Protocol, runtime_checkable
 import onnxruntime as ort
 
 from pruneir.artifact import Array, Artifact
-from pruneir.backend import Progress
 from pruneir.deployment.inputs import Inputs
 from pruneir.deployment.race import Contest, Runner, race
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io.session import session
+from pruneir.progress import Progress
 from pruneir.shapes import with_input_shapes
 
 _CROWD = 4

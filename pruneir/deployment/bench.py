@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from pruneir.artifact import Artifact, Footprint, LayerProfile, Profile
-from pruneir.backend import Progress, load_artifact
+from pruneir.backend import load_artifact
 from pruneir.deployment.against import contests, on_threads
 from pruneir.deployment.compiling import Compiler, sizes_document
 from pruneir.deployment.inputs import Inputs, interface
@@ -20,6 +21,7 @@ from pruneir.deployment.race import Contest
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.pipeline.prepare import Sizes, opened
+from pruneir.progress import Progress, silent
 from pruneir.storage import Storage
 
 SCHEMA = 1
@@ -178,7 +180,7 @@ def measured(
     inputs: Inputs,
     *,
     compare: bool = True,
-    progress: Progress = lambda text, share: None,
+    progress: Progress = silent,
 ) -> Measured:
     """Run an artifact.
 
@@ -206,7 +208,7 @@ def bench(
     inputs: Inputs = _RANDOM,
     input_shapes: Sizes | None = None,
     fold: bool = True,
-    progress: Progress = lambda text, share: None,
+    progress: Progress = silent,
 ) -> Bench:
     """Measure networks or artifacts, in order.
 
@@ -220,27 +222,50 @@ def bench(
     if len(references) > len(folders):
         raise PruneirError(f"--reference {references[len(folders)]}: there is no artifact folder for it to be of")
     made_of = dict(zip(folders, references, strict=False))
+    opening = partial(_entry, target=target, options=options, made_of=made_of, shapes=input_shapes or {}, inputs=inputs)
+    entries = [opening(source) for source in sources]
     found, entered = [], []
     share = 0.6 / len(sources)
     with ExitStack() as stack:
-        for index, source in enumerate(sources):
+        for index, (source, (made, graph)) in enumerate(zip(sources, entries, strict=True)):
             told = _part(progress, index * share, share)
-            if source in folders:
-                artifact = _opened_for(target, source)
-                graph = opened(made_of[source], input_shapes or {}) if source in made_of else None
-            else:
-                if target is None:
-                    raise PruneirError(f"{source}: is a network, to be compiled first; give --target")
-                graph = opened(source, input_shapes or {})
+            if isinstance(made, Compiler):
+                assert graph is not None
                 place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pruneir-"))) / "artifact"
-                made = Compiler.of(target, options).compile(graph, place, fold=fold, progress=_part(told, 0.0, 0.7))
-                artifact = made.artifact
+                artifact = made.compile(graph, place, fold=fold, progress=_part(told, 0.0, 0.7)).artifact
+            else:
+                artifact = made
             artifact = on_threads(artifact, threads)
             after = _part(told, 0.7, 0.3)
             found.append(measured(artifact, str(source), graph, inputs, compare=compare, progress=after))
             entered.append((artifact, graph if compare else None))
         held = contests(entered, inputs, _part(progress, 0.6, 0.4))
     return Bench(tuple(replace(one, contest=contest) for one, contest in zip(found, held, strict=True)))
+
+
+def _entry(
+    source: str | Path,
+    *,
+    target: str | None,
+    options: Mapping[str, Any] | None,
+    made_of: Mapping[str | Path, str | Path],
+    shapes: Sizes,
+    inputs: Inputs,
+) -> tuple[Compiler | Artifact, Graph | None]:
+    """An artifact, or what compiles a network; and the network, if there is one.
+
+    PruneirError for whatever is wrong with it, its inputs included: before the first of several is compiled.
+    """
+    if Path(source).is_dir():
+        artifact = _opened_for(target, source)
+        graph = opened(made_of[source], shapes) if source in made_of else None
+        inputs.of(graph or interface(artifact.manifest))
+        return artifact, graph
+    if target is None:
+        raise PruneirError(f"{source}: is a network, to be compiled first; give --target")
+    compiler, network = Compiler.of(target, options), opened(source, shapes)
+    inputs.of(network)
+    return compiler, network
 
 
 def _opened_for(target: str | None, folder: str | Path) -> Artifact:

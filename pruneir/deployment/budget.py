@@ -8,7 +8,7 @@ from typing import Any
 
 from pruneir.artifact import Flash, Footprint, Ram
 from pruneir.errors import PruneirError
-from pruneir.report.numbers import kib
+from pruneir.numbers import kib
 from pruneir.targets import Target
 
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pruneir.artifact import Artifact, Footprint
-from pruneir.backend import Backend, Progress, backend_for, configured
+from pruneir.backend import Backend, backend_for, configured
 from pruneir.deployment.budget import Budget, Miss
 from pruneir.deployment.folder import filled, require_place
 from pruneir.deployment.prepare import cleaned, with_fixed_sizes
 from pruneir.graph import Graph
+from pruneir.progress import Progress, silent
 from pruneir.targets import Target
 
 SCHEMA = 1
@@ -95,7 +96,7 @@ class Compiler:
         force: bool = False,
         source: str | os.PathLike[str] | None = None,
         warn: Callable[[str], None] = lambda text: None,
-        progress: Progress = lambda text, share: None,
+        progress: Progress = silent,
     ) -> Compiled:
         """Compile a graph into a folder, which must be new, or with `force` an artifact.
 

@@ -17,7 +17,7 @@ from pruneir.artifact import Artifact
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io.evaluate import evaluate
-from pruneir.verify.tolerance import Tolerance, is_float
+from pruneir.tolerance import Tolerance, is_float
 
 Array = np.ndarray[Any, Any]
 

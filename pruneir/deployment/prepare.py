@@ -5,13 +5,19 @@ from __future__ import annotations
 from onnx import TensorProto
 
 from pruneir.errors import PruneirError
-from pruneir.graph import Graph
+from pruneir.graph import Graph, Operator
 from pruneir.pipeline import registry
 from pruneir.pipeline.passes import Context
 from pruneir.shapes import Shapes, infer, with_input_shapes
 
 _CLEAN_UP = ("fold", "fold-bn")
 """Lossless passes, in order."""
+_QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
+_FOREIGN = {
+    "com.microsoft": "an operator of ONNX Runtime's optimizer; give the network as it was before",
+    "ai.onnx.ml": "an operator of classical models; export without it (skl2onnx: zipmap=False), or end in front of it",
+}
+"""What an operator of another domain is, and what helps."""
 
 
 def cleaned(graph: Graph) -> Graph:
@@ -41,21 +47,41 @@ def with_fixed_sizes(graph: Graph, target: str) -> Graph:
                 )
         if sizes != shape:
             fixed[name] = tuple(int(size) for size in sizes if size is not None)
-    return with_input_shapes(graph, fixed) if fixed else graph
+    return with_input_shapes(graph, fixed)
 
 
 def known_shapes(graph: Graph) -> Shapes:
-    """The shapes of all values. PruneirError, one line, for one that depends on the data, and for a value of text."""
+    """The shapes of all values.
+
+    PruneirError, one line, for one that depends on the data, for a value of text, and for a quantized graph.
+    """
+    require_unquantized(graph)
     shapes = infer(graph)
     for operator in graph.operators:
         for output in filter(None, operator.outputs):
             if shapes.shape(output) is None:
-                raise PruneirError(
+                raise foreign(operator) or PruneirError(
                     f"{operator.label} ({operator.type}): the shape of '{output}' depends on the data, or is unknown; "
                     "end the exported graph in front of it"
                 )
     require_numbers(shapes)
     return shapes
+
+
+def foreign(operator: Operator) -> PruneirError | None:
+    """What to say of an operator that is none of ONNX's own and not compiled; None for one that is."""
+    if operator.domain not in _FOREIGN:
+        return None
+    return PruneirError(f"{operator.label} ({operator.type}): is not compiled: {_FOREIGN[operator.domain]}")
+
+
+def require_unquantized(graph: Graph) -> None:
+    """PruneirError, one line, for a quantized graph."""
+    for operator in graph.operators:
+        if operator.type.startswith(_QUANTIZED):
+            raise PruneirError(
+                f"{operator.label} ({operator.type}): quantized networks are not compiled; give the float32 network"
+            )
 
 
 def require_numbers(shapes: Shapes) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pruneir import files
 from pruneir.artifact import Artifact
-from pruneir.backend import Progress
 from pruneir.deployment.inputs import Inputs, has_batch, interface
-from pruneir.errors import PruneirError
+from pruneir.progress import Progress, silent
 
 Array = np.ndarray[Any, Any]
 
 
-def outputs_of(
-    artifact: Artifact, inputs: Inputs, *, progress: Progress = lambda text, share: None
-) -> dict[str, Array]:
+def outputs_of(artifact: Artifact, inputs: Inputs, *, progress: Progress = silent) -> dict[str, Array]:
     """The outputs by name, samples along axis 0.
 
     An output that has no batch axis gets one in front; where the inputs have none in common there is one run, and its
@@ -45,15 +42,8 @@ def outputs_of(
 
 def save(outputs: dict[str, Array], path: Path) -> None:
     """Write an .npz, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with draft.open("wb") as file:
-            np.savez(file, **outputs)  # type: ignore[arg-type]
-        draft.replace(path)
-    except OSError as error:
-        raise PruneirError(f"{path} cannot be written ({error.strerror}); check the folder and your rights") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.drafted(path) as (draft,), draft.open("wb") as file:
+        np.savez(file, **outputs)  # type: ignore[arg-type]
 
 
 def _joined(parts: list[Array], sizes: list[int], counts: list[int]) -> Array:

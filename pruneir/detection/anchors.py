@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ class Anchors:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __str__(self) -> str:
+        """A fingerprint of their numbers."""
+        return sha256(self.boxes.tobytes() + self.variances.tobytes()).hexdigest()[:16]
 
 
 def default_boxes(

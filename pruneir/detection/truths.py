@@ -43,6 +43,8 @@ def _padded(labels: Array, count: int) -> Array:
     if labels.ndim == 2 and labels.shape[1] == 6:
         labels = by_sample(labels, count)
     if are_boxes(labels) and len(labels) == count:
+        if not labels.shape[1]:
+            labels = np.full((count, 1, labels.shape[2]), -1, np.float32)
         aside = labels[..., 5:] if labels.shape[2] == 6 else np.zeros((*labels.shape[:2], 1), np.float32)
         return np.concatenate([labels[..., :5], aside], axis=-1)
     raise PruneirError(

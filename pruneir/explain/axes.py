@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -15,6 +13,7 @@ from pruneir.errors import PruneirError, Refusal
 from pruneir.explain.layers import groups_of
 from pruneir.explain.reasons import Reasons
 from pruneir.graph import Operator
+from pruneir.names import is_called, near
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,9 @@ class Reader:
         known |= dict.fromkeys(graph.values)
         if wanted in known:
             return [wanted]
-        found = [name for name in known if fnmatchcase(name, wanted)]
+        found = [name for name in known if is_called([name], [wanted])]
         if not found:
-            near = get_close_matches(wanted, known, n=3, cutoff=0.6)
-            also = f"did you mean {' or '.join(near)}?" if near else "`pruneir inspect` lists the groups"
+            also = near(wanted, known) or "`pruneir inspect` lists the groups"
             raise PruneirError(f"the network has no node, tensor or group '{wanted}'; {also}")
         return found
 
@@ -78,7 +76,7 @@ class Reader:
     def axes(self, names: Iterable[str]) -> Iterator[AxisFacts]:
         """The axes of tensors, and of everything that nodes read and define."""
         wanted = dict.fromkeys(names)
-        nodes = self.nodes(wanted)
+        nodes = dict.fromkeys(self.nodes(wanted))
         values = dict.fromkeys(wanted)
         for use in self.coupling.traced.uses:
             if use.operator in nodes or use.name in wanted:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pruneir.coupling import Coupling, Group
+from pruneir.coupling import Coupling, Group, Member
 from pruneir.explain.layers import groups_of
 from pruneir.explain.reasons import Reasons
 from pruneir.graph import Operator
@@ -36,11 +36,17 @@ class _Drawing:
     names: set[str]
     lines: list[str] = field(default_factory=list)
     ends: dict[str, str] = field(default_factory=dict)
+    members: dict[Operator, dict[int, list[Member]]] = field(default_factory=dict)
+    """By operator and index of a group."""
 
     def text(self) -> str:
         graph = self.coupling.graph
         reasons, group_of = Reasons(self.coupling), groups_of(self.coupling)
-        carried = {name: group for group in self.groups for name, _ in group.values}
+        outputs = set(graph.outputs)
+        carried = {name for group in self.groups for name, _ in group.values}
+        for index, group in enumerate(self.groups):
+            for member in group.members:
+                self.members.setdefault(member.operator, {}).setdefault(index, []).append(member)
         inside = self._operators(carried)
         identifiers = {operator: f"n{index}" for index, operator in enumerate(graph.operators) if operator in inside}
         for operator, identifier in identifiers.items():
@@ -52,7 +58,7 @@ class _Drawing:
                 self._edge(source or self._end(value, reasons, group_of), identifier, value, value in carried)
             for value in filter(None, operator.outputs):
                 outside = [user for user in graph.users(value) if user not in inside]
-                if outside or value in graph.outputs:
+                if outside or value in outputs:
                     self._edge(identifier, self._end(value, reasons, group_of), value, value in carried)
         head = ["digraph pruneir {", '  rankdir=LR; node [shape=box, fontname="Helvetica", fontsize=11];']
         head.append('  edge [fontname="Helvetica", fontsize=9];')
@@ -62,7 +68,7 @@ class _Drawing:
     def _operators(self, carried: Iterable[str]) -> set[Operator]:
         """Whatever reads or makes the groups' channels, and what was asked for by name."""
         graph = self.coupling.graph
-        found = {operator for group in self.groups for operator in group.operators}
+        found = set(self.members)
         found |= {operator for operator in graph.operators if operator.label in self.names}
         for value in (*carried, *(name for name in self.names if name in graph.network)):
             producer = graph.producer(value)
@@ -70,23 +76,23 @@ class _Drawing:
         return {operator for operator in found if operator in graph.network}
 
     def _operator(self, identifier: str, operator: Operator) -> str:
-        mine = [group for group in self.groups if operator in group.operators]
+        mine = self.members.get(operator, {})
         lines = [operator.label, operator.type]
-        for group in mine:
-            used = [m for m in group.members if m.operator is operator]
-            lines.append(", ".join(f"{m.use.name}[{m.axis}] {m.role}".strip() for m in used))
-        fill = f', style=filled, fillcolor="{_COLOURS[self.groups.index(mine[0]) % len(_COLOURS)]}"' if mine else ""
+        lines += [", ".join(f"{m.use.name}[{m.axis}] {m.role}".strip() for m in used) for used in mine.values()]
+        fill = f', style=filled, fillcolor="{_COLOURS[min(mine) % len(_COLOURS)]}"' if mine else ""
         return f"{identifier} [label={_quoted(*lines)}{fill}];"
 
     def _end(self, value: str, reasons: Reasons, group_of: np.ndarray) -> str:
         """What stands where the drawing ends: the groups that a value carries there, or the codes that lock it."""
+        if value in self.ends:
+            return self.ends[value].partition(" ")[0]
         state = self.coupling.traced.values.get(value)
         coupled = [known for known in state.labels if known is not None and not known.is_data] if state else []
         generators = self.coupling.generators
         indices = {int(i) for known in coupled for i in np.unique(group_of[generators.factors(known.base)]) if i >= 0}
         groups = [self.coupling.groups[index] for index in sorted(indices)]
         codes = sorted({reason.code for known in coupled for reason in reasons.holding(known)})
-        identifier = f"end{list(self.ends).index(value) if value in self.ends else len(self.ends)}"
+        identifier = f"end{len(self.ends)}"
         if groups:
             shown = [value, *(f"group {group.name}: {len(group)}" for group in groups)]
             style = "style=dashed"

@@ -5,7 +5,7 @@ A position with several factors, {h, d}, stays only if all of them are locked; i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,13 +14,16 @@ from pruneir.coupling.generators import NEVER, Generators, Ids
 from pruneir.coupling.labels import Labels
 from pruneir.errors import Refusal
 
+_UNKNOWN = 0
+"""The reason that says only that something met data, not where."""
+
 
 class Reasons:
     """The locks of a graph, by class."""
 
     def __init__(self, coupling: Coupling):
         self.generators = coupling.generators
-        self._roots, self._indices = _by_class(self.generators)
+        self._locks, self._met = _by_class(self.generators), _sorted(*_flat(self.generators.met))
         self._known: dict[int, tuple[Labels, Mapping[Refusal, int], Mapping[Refusal, int]]] = {}
 
     def holding(self, labels: Labels) -> Mapping[Refusal, int]:
@@ -50,30 +53,13 @@ class Reasons:
             return {}, {}
         times = labels.inner * labels.outer
         whole = locked.all(axis=1)
-        at, indices = self._pairs(rows[whole])
+        at, indices = _pairs(rows[whole], self._locks)
         never = (rows[whole] == NEVER).all(axis=1)
-        data = self._data(labels.base[whole][never])
-        holding = self._counted(np.concatenate([at, np.flatnonzero(never)]), np.concatenate([indices, data]), times)
-        return holding, self._counted(*self._pairs(np.where(locked, rows, NEVER)[~whole]), times)
-
-    def _pairs(self, rows: Ids) -> tuple[Ids, Ids]:
-        """Every row with the index of every reason of its factors."""
-        at: list[Ids] = [np.zeros(0, np.int64)]
-        indices: list[Ids] = [np.zeros(0, np.int64)]
-        for column in rows.T:
-            low = np.searchsorted(self._roots, column, "left")
-            count = np.searchsorted(self._roots, column, "right") - low
-            step = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-            at.append(np.repeat(np.arange(len(column)), count))
-            indices.append(self._indices[np.repeat(low, count) + step])
-        return np.concatenate(at), np.concatenate(indices)
-
-    def _data(self, base: Ids) -> Ids:
-        """Where rows met data, as the index of a reason; 0, which says only that they did, where that is not known."""
-        found = np.zeros(len(base), np.int64)
-        for ids, index in self.generators.met:
-            found[np.isin(base, ids).any(axis=1) & (found == 0)] = index
-        return found
+        met, data = _pairs(np.where(never[:, None], labels.base[whole], NEVER), self._met)
+        unknown = np.setdiff1d(np.flatnonzero(never), met)
+        at = np.concatenate([at, met, unknown])
+        holding = self._counted(at, np.concatenate([indices, data, np.full(len(unknown), _UNKNOWN)]), times)
+        return holding, self._counted(*_pairs(np.where(locked, rows, NEVER)[~whole], self._locks), times)
 
     def _counted(self, at: Ids, indices: Ids, times: int) -> dict[Refusal, int]:
         """Reasons, each with the number of positions that it holds."""
@@ -85,14 +71,34 @@ class Reasons:
         return found
 
 
+def _pairs(rows: Ids, known: tuple[Ids, Ids]) -> tuple[Ids, Ids]:
+    """Every row with the index of every reason that is known of its factors."""
+    ids, reasons = known
+    at: list[Ids] = [np.zeros(0, np.int64)]
+    indices: list[Ids] = [np.zeros(0, np.int64)]
+    for column in rows.T:
+        low = np.searchsorted(ids, column, "left")
+        count = np.searchsorted(ids, column, "right") - low
+        step = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        at.append(np.repeat(np.arange(len(column)), count))
+        indices.append(reasons[np.repeat(low, count) + step])
+    return np.concatenate(at), np.concatenate(indices)
+
+
 def _by_class(generators: Generators) -> tuple[Ids, Ids]:
     """Classes and the indices of their reasons, one pair each, sorted by class."""
-    if not generators.locks:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    ids = np.concatenate([ids for ids, _ in generators.locks])
-    indices = np.repeat([index for _, index in generators.locks], [len(ids) for ids, _ in generators.locks])
+    ids, indices = _flat(generators.locks)
     leaves = generators.factors(ids[:, None])
-    roots, reasons = leaves.reshape(-1), np.repeat(indices, leaves.shape[1])
-    inside = roots > NEVER
-    pairs = np.unique(np.stack([roots[inside], reasons[inside]]), axis=1)
+    return _sorted(leaves.reshape(-1), np.repeat(indices, leaves.shape[1]))
+
+
+def _flat(noted: Sequence[tuple[Ids, int]]) -> tuple[Ids, Ids]:
+    """Generators, and the index of a reason for each."""
+    ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in noted)])
+    return ids, np.repeat(np.array([index for _, index in noted], np.int64), [len(ids) for ids, _ in noted])
+
+
+def _sorted(ids: Ids, indices: Ids) -> tuple[Ids, Ids]:
+    """Each pair once, sorted by generator, without generator 0."""
+    pairs = np.unique(np.stack([ids, indices])[:, ids > NEVER], axis=1)
     return pairs[0], pairs[1]

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pruneir.folding.edit import define, is_captured
-from pruneir.folding.sizes import Column, Samples
+from pruneir.folding.edit import is_captured
+from pruneir.folding.fills import split_fills
+from pruneir.folding.roots import Roots
+from pruneir.folding.sizes import Samples, varies
 from pruneir.graph import Graph, Operator
 
 _CLAMPING = (
@@ -20,8 +22,6 @@ _CLAMPING = (
     *("ReduceMin", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Not", "And", "Or", "Xor"),
 )
 _ROUNDING = ("Div", "Mod", "Floor", "Ceil", "Round", "Cast", "BitShift")
-_SMALL = 8
-"""Entries of a dynamic shape that are traced to graph inputs one by one."""
 
 
 def fold_shape_arithmetic(graph: Graph, samples: Samples) -> Counter[str]:
@@ -36,7 +36,9 @@ def fold_shape_arithmetic(graph: Graph, samples: Samples) -> Counter[str]:
         for operator in graph.operators
         if operator.is_a("Reshape", "Expand") and operator.inputs[1] in derived
     )
-    done["dynamic shapes read from graph inputs"] += _read_from_inputs(graph, samples)
+    roots = Roots(graph, samples)
+    done["fills split"] += split_fills(graph, samples, roots, derived)
+    done["dynamic shapes read from graph inputs"] += _read_from_inputs(graph, samples, roots)
     return done
 
 
@@ -91,7 +93,7 @@ def _fold_static(graph: Graph, samples: Samples) -> int:
         if outputs.isdisjoint(operator.outputs) and all(value is not None for value in values.values()):
             for name, value in values.items():
                 if value is not None:
-                    define(graph, name, value)
+                    graph.define(name, value)
             count += 1
     return count
 
@@ -111,15 +113,11 @@ def view_target(samples: Samples, source: str, result: str) -> list[int] | None:
     target = []
     for axis, column in enumerate(after):
         kept = axis < len(before) and column == before[axis] and samples.is_certain(column)
-        if kept and (axis == 0 or _varies(column)):
+        if kept and (axis == 0 or varies(column)):
             target.append(0)
         else:
-            target.append(-1 if _varies(column) else column[0])
+            target.append(-1 if varies(column) else column[0])
     return target if target.count(-1) <= 1 else None
-
-
-def _varies(column: Column) -> bool:
-    return len(set(column)) > 1
 
 
 def _fold_target(graph: Graph, samples: Samples, operator: Operator) -> bool:
@@ -137,7 +135,7 @@ def _fold_target(graph: Graph, samples: Samples, operator: Operator) -> bool:
         target, new = _expand_target(samples, source, wanted), operator
     if target is None:
         return False
-    name = define(graph, samples.fresh_name(graph, f"{operator.label}.shape"), np.array(target, np.int64))
+    name = graph.define(samples.fresh_name(graph, f"{operator.label}.shape"), np.array(target, np.int64))
     graph.replace(operator, new.with_input(1, name))
     return True
 
@@ -151,16 +149,16 @@ def _expand_target(samples: Samples, source: str, wanted: Sequence[np.ndarray]) 
     lead = wanted[0].size - len(before)
     for axis, column in enumerate(zip(*(value.tolist() for value in wanted), strict=True)):
         same = axis >= lead and column == before[axis - lead] and samples.is_certain(column)
-        if _varies(column) and not same:
+        if varies(column) and not same:
             return None
-        target.append(1 if _varies(column) else int(column[0]))
+        target.append(1 if varies(column) else int(column[0]))
     return target
 
 
 # Dynamic values that read the shape of an inner tensor
 
 
-def _read_from_inputs(graph: Graph, samples: Samples) -> int:
+def _read_from_inputs(graph: Graph, samples: Samples, roots: Roots) -> int:
     """f(Shape(inner)) -> Concat(Shape(input)[axis], constants, …), where every entry is a symbol's size or static."""
     inner: set[str] = set()
     arithmetic = set()
@@ -168,7 +166,6 @@ def _read_from_inputs(graph: Graph, samples: Samples) -> int:
         arithmetic.add(operator)
         if not inner.isdisjoint(operator.inputs) or (operator.is_a("Shape") and operator.inputs[0] not in graph.inputs):
             inner.update(operator.outputs)
-    roots = _Roots(graph, samples)
     count = 0
     for operator in [operator for operator in arithmetic if len(operator.outputs) == 1]:
         name = operator.outputs[0]
@@ -176,56 +173,3 @@ def _read_from_inputs(graph: Graph, samples: Samples) -> int:
         if name in inner and read and name not in graph.outputs and not is_captured(graph, name):
             count += roots.redefine(operator, name)
     return count
-
-
-class _Roots:
-    """Sizes of symbols, each read from a graph input once."""
-
-    def __init__(self, graph: Graph, samples: Samples):
-        self.graph, self.samples = graph, samples
-        self._made: dict[tuple[str, int], str] = {}
-
-    def redefine(self, operator: Operator, name: str) -> bool:
-        """Let a value of integers be put together from the sizes of graph inputs and constants."""
-        values = self.samples.values(name)
-        if values is None or values[0].dtype != np.int64 or values[0].ndim > 1 or values[0].size > _SMALL:
-            return False
-        columns = list(zip(*(map(int, value.ravel()) for value in values), strict=True))
-        if not columns or any(_varies(column) and column not in self.samples.roots for column in columns):
-            return False
-        if operator.is_a("Concat") and all(self._is_root(part) for part in operator.inputs):
-            return False
-        parts = [self._part(column) for column in columns]
-        if values[0].ndim == 0:
-            zero = define(self.graph, self.samples.fresh_name(self.graph, f"{name}.axis"), np.array(0))
-            new = Operator("Gather", (parts[0], zero), (name,), {"axis": 0}, operator.name)
-        elif len(parts) == 1:
-            new = Operator("Identity", (parts[0],), (name,), {}, operator.name)
-        else:
-            new = Operator("Concat", tuple(parts), (name,), {"axis": 0}, operator.name)
-        self.graph.replace(operator, new)
-        return True
-
-    def _is_root(self, name: str) -> bool:
-        return name in self.graph.initializers or name in self._made.values()
-
-    def _part(self, column: Column) -> str:
-        """A vector of one element: a symbol's size, or a constant."""
-        graph = self.graph
-        if not _varies(column):
-            return define(graph, self.samples.fresh_name(graph, f"size_{column[0]}"), np.array([column[0]]))
-        source, axis = place = self.samples.roots[column]
-        if place not in self._made:
-            self._made[place] = self.samples.fresh_name(graph, f"{source}.size_{axis}")
-            if graph.opset() >= 15:
-                ends = {"start": axis, "end": axis + 1}
-                graph.add(Operator("Shape", (source,), (self._made[place],), ends, self._made[place]))
-            else:
-                shape, index = (
-                    self.samples.fresh_name(graph, f"{source}.shape"),
-                    self.samples.fresh_name(graph, f"{source}.axis_{axis}"),
-                )
-                graph.add(Operator("Shape", (source,), (shape,), {}, shape))
-                define(graph, index, np.array([axis]))
-                graph.add(Operator("Gather", (shape, index), (self._made[place],), {"axis": 0}, self._made[place]))
-        return self._made[place]

@@ -9,7 +9,7 @@ import numpy as np
 
 from pruneir.errors import Refusal
 from pruneir.folding.affine import PLAIN, UNCHANGED, Affine, batch_norm, plain
-from pruneir.folding.edit import define, only_user, remove_dead
+from pruneir.folding.edit import only_user, remove_dead
 from pruneir.folding.linear import LINEAR, Linear
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import Shapes, infer
@@ -196,7 +196,7 @@ class _Folder:
         graph, operator = self.graph, linear.operator
         weight = operator.inputs[1]
         dtype = _dtype(graph, weight)
-        self._define(weight, linear.weight.astype(dtype))
+        self.changed.add(graph.define(weight, linear.weight.astype(dtype)))
         for each in gone:
             graph.remove(each)
         new = operator.with_input(0, source)
@@ -208,7 +208,7 @@ class _Folder:
             new = new.with_attributes(beta=None) if operator.is_a("Gemm") else new
             name = self._bias_name(operator, operator.inputs[2:3], 1)
             graph.replace(operator, new.with_input(2, name).with_(outputs=(result,)))
-            self._define(name, linear.bias.astype(dtype))
+            self.changed.add(graph.define(name, linear.bias.astype(dtype)))
 
     def _write_add(
         self, operator: Operator, new: Operator, bias: np.ndarray, result: str, gone: tuple[Operator, ...]
@@ -226,16 +226,13 @@ class _Folder:
         middle = operator.outputs[0] if operator.outputs[0] != result else graph.fresh_name(f"{operator.label}.product")
         label = adds[-1].name if adds else f"{operator.label}.add"
         graph.replace(operator, new.with_(outputs=(middle,)), Operator("Add", (middle, name), (result,), {}, label))
-        self._define(name, bias.astype(_dtype(graph, operator.inputs[1])))
+        self.changed.add(graph.define(name, bias.astype(_dtype(graph, operator.inputs[1]))))
 
     def _bias_name(self, operator: Operator, old: Sequence[str], uses: int) -> str:
         """The name for a new bias: that of an old one if nothing else reads it, which would be more than `uses`."""
         graph = self.graph
         alone = [name for name in old if name and name not in graph.outputs and len(graph.uses(name)) == uses]
         return alone[0] if alone else graph.fresh_name(f"{operator.label}.bias")
-
-    def _define(self, name: str, array: np.ndarray) -> None:
-        self.changed.add(define(self.graph, name, array))
 
 
 _NO_LINEAR = "PIR025"

@@ -2,8 +2,9 @@
 
 What is computed must not cost anything: integers and booleans always (they are shapes, axes, indices), ConstantOfShape
 always (exporters make weights with it), other floats where they are few, or take no more bytes than the constants they
-are made of, through however many operators (what is in between may be larger: it goes). Never where a matrix is also
-read as it is: the two uses share one parameter, and must go on sharing it.
+are made of, through however many operators (what is in between may be larger: it goes). Never where a matrix would
+become two: what its readers make of it shares one parameter, and must go on sharing it. Readers whose results meet
+again, as where weights are divided by their norm, leave one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import onnx
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from pruneir.folding.edit import define
+from pruneir.folding.edit import first_output
 from pruneir.graph import Graph, Operator
 from pruneir.shapes import infer
 
@@ -40,7 +41,7 @@ def lower_constants(graph: Graph) -> int:
         if operator.is_a("Constant") and operator.outputs[0] not in outputs:
             value = graph.constant(operator.outputs[0])
             if value is not None:
-                define(graph, operator.outputs[0], value)
+                graph.define(operator.outputs[0], value)
                 count += 1
     return count
 
@@ -51,7 +52,7 @@ def fold_subgraphs(graph: Graph) -> int:
     if not found:
         return 0
     region = _Region(graph, found)
-    worth = [operator for operator in region.computable if region.is_worthwhile(operator)]
+    worth = region.unshared([operator for operator in region.computable if region.is_worthwhile(operator)])
     if not worth:
         return 0
     values = {op.outputs[0]: _filled(graph, op) for op in region.computable if _is_filled(graph, op)}
@@ -60,7 +61,7 @@ def fold_subgraphs(graph: Graph) -> int:
     done = [operator for operator in worth if all(name in values for name in operator.outputs if name)]
     for operator in done:
         for name in filter(None, operator.outputs):
-            define(graph, name, values[name])
+            graph.define(name, values[name])
     return len(done)
 
 
@@ -117,6 +118,28 @@ class _Region:
         origins = frozenset().union(*(self._made_of[name] for name in operator.inputs if name))
         return sum(map(self._bytes, outputs)) <= sum(map(self._bytes, origins))
 
+    def unshared(self, chosen: list[Operator]) -> list[Operator]:
+        """Those of the operators that leave one constant of each matrix, however many operators read it."""
+        left = set(chosen)
+        for name in reversed(self._made_of):
+            if len(self.graph.uses(name)) > 1 and self._is_matrix(name):
+                ends, behind = self._ends(name, left)
+                left -= behind if len(ends) > 1 else set()
+        return [operator for operator in chosen if operator in left]
+
+    def _ends(self, name: str, chosen: set[Operator]) -> tuple[set[str], set[Operator]]:
+        """Which values made of one by the chosen operators others read, and the operators that make them."""
+        ends, behind, waiting = set[str](), set[Operator](), [name]
+        while waiting:
+            value = waiting.pop()
+            for reader in self.graph.users(value):
+                if reader not in chosen:
+                    ends.add(value)
+                elif reader not in behind and not self._is_free(reader, first_output(reader)):
+                    behind.add(reader)
+                    waiting += filter(None, reader.outputs)
+        return ends, behind
+
     def leading_to(self, chosen: list[Operator]) -> list[Operator]:
         """These operators and those of the region that they depend on, in order."""
         needed, found = {name for operator in chosen for name in operator.outputs}, []
@@ -135,8 +158,7 @@ class _Region:
         total = sum(self._bytes(name) for name in operator.outputs if name)
         if not any(self._is_float(name) for name in operator.outputs if name):
             return total <= _LARGEST
-        shared = any(self._is_matrix(name) and len(self.graph.uses(name)) > 1 for name in sources)
-        return not shared and total <= max(_LARGEST, sum(map(self._bytes, sources)))
+        return total <= max(_LARGEST, sum(map(self._bytes, sources)))
 
     def _is_free(self, operator: Operator, name: str) -> bool:
         return operator.is_a("ConstantOfShape") or not self._is_float(name)

@@ -2,23 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from pruneir.graph import Graph, Operator
-
-_SEPARATE_IR = 4
-"""From this IR version on, an initializer need not be an input."""
-
-
-def define(graph: Graph, name: str, array: np.ndarray) -> str:
-    """Make a value a constant; whatever operator defined it goes. Old IR versions are raised to 4, which allows it."""
-    producer = graph.producer(name)
-    graph.set_initializer(name, array)
-    if producer is not None:
-        graph.remove(producer)
-    if name not in graph.inputs:
-        graph.header.ir_version = max(graph.header.ir_version, _SEPARATE_IR)
-    return name
 
 
 def is_captured(graph: Graph, name: str) -> bool:

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from pruneir.folding.edit import bypass, define
+from pruneir.folding.edit import bypass
 from pruneir.folding.sizes import Column, Samples
 from pruneir.graph import Graph, Operator
 
@@ -37,13 +37,13 @@ def fold_sizes(graph: Graph, samples: Samples, operator: Operator) -> tuple[str,
         return ()
     if graph.opset() >= _AXES:
         sizes = np.array([after[axis][0] for axis in changed])
-        name = define(graph, samples.fresh_name(graph, f"{operator.label}.sizes"), sizes)
+        name = graph.define(samples.fresh_name(graph, f"{operator.label}.sizes"), sizes)
         new = operator.with_input(_SIZES, name).with_attributes(axes=tuple(changed))
     else:
         scales = [1.0 if same else _scale(operator, a, b) for same, a, b in zip(kept, before, after, strict=True)]
         if not all(scales):
             return ()
-        name = define(graph, samples.fresh_name(graph, f"{operator.label}.scales"), np.array(scales, np.float32))
+        name = graph.define(samples.fresh_name(graph, f"{operator.label}.scales"), np.array(scales, np.float32))
         new = operator.with_input(_SIZES, "").with_input(_SIZES - 1, name)
     graph.replace(operator, new)
     return (operator.outputs[0],)

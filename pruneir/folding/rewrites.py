@@ -13,9 +13,10 @@ import numpy as np
 
 from pruneir.folding.arithmetic import view_target
 from pruneir.folding.broadcasts import drop_expand
-from pruneir.folding.edit import bypass, define, only_user
+from pruneir.folding.edit import bypass, only_user
 from pruneir.folding.recurrent import drop_zero_state
 from pruneir.folding.resizes import drop_resize, fold_sizes
+from pruneir.folding.scatters import write_slice
 from pruneir.folding.shuffles import VIEWS, gather_shuffle
 from pruneir.folding.sizes import Samples
 from pruneir.folding.strided import view_strided
@@ -99,7 +100,7 @@ def merge_views(graph: Graph, samples: Samples, operator: Operator) -> tuple[str
     target = view_target(samples, source, result)
     if target is None or not (operator.is_a("Reshape", "Flatten") or before.is_a("Reshape", "Flatten")):
         return ()
-    shape = define(graph, samples.fresh_name(graph, f"{operator.label}.shape"), np.array(target, np.int64))
+    shape = graph.define(samples.fresh_name(graph, f"{operator.label}.shape"), np.array(target, np.int64))
     graph.replace(operator, Operator("Reshape", (source, shape), (result,), {}, operator.name, operator.domain))
     graph.remove(before)
     return (result,)
@@ -155,6 +156,7 @@ _RULES: dict[str, list[tuple[str, Rule]]] = {
     "Slice": [(_NOTHING, drop_slice), ("Shapes narrowed", narrow_shape)],
     "Gather": [("Shapes narrowed", narrow_shape), ("strided views made Reshapes", view_strided)],
     "Expand": [(_NOTHING, drop_view), ("Expands left to their readers", drop_expand)],
+    "ScatterND": [("writes of parts made Concats", write_slice)],
     "Resize": [(_NOTHING, drop_resize), ("sizes of Resizes made constant", fold_sizes)],
     "Transpose": [(_TRANSPOSES, merge_transposes), (_TRANSPOSES, lift_transpose)],
     **dict.fromkeys(VIEWS, _VIEW_RULES),

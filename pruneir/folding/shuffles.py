@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from pruneir.folding.edit import bypass, define, only_user
+from pruneir.folding.edit import bypass, only_user
 from pruneir.folding.sizes import Column, Samples
 from pruneir.folding.transposes import permutation
 from pruneir.graph import Graph, Operator
@@ -41,7 +41,7 @@ def gather_shuffle(graph: Graph, samples: Samples, operator: Operator) -> tuple[
     axis, order = found
     if not order.size:
         return bypass(graph, operator, source)
-    indices = define(graph, samples.fresh_name(graph, f"{operator.label}.indices"), order)
+    indices = graph.define(samples.fresh_name(graph, f"{operator.label}.indices"), order)
     gather = Operator("Gather", (source, indices), (result,), {"axis": axis}, operator.name, operator.domain)
     graph.replace(operator, gather)
     graph.remove(transpose)

@@ -18,6 +18,11 @@ Column = tuple[int, ...]
 """One size at every choice."""
 
 
+def varies(column: Column) -> bool:
+    """Whether a size depends on the symbols."""
+    return len(set(column)) > 1
+
+
 class Samples:
     """The shapes and small values of a graph, inferred when they are first asked for."""
 
@@ -26,11 +31,7 @@ class Samples:
 
     def fresh_name(self, graph: Graph, wanted: str) -> str:
         """A name that is new both to a graph made from this one and to this one, which has shapes for its own names."""
-        name, count = wanted, 1
-        while name in graph.network or name in self.graph.network:
-            count += 1
-            name = f"{wanted}_{count}"
-        return name
+        return graph.fresh_name(wanted, also=self.graph.network)
 
     @cached_property
     def first(self) -> Shapes:

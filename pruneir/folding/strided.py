@@ -9,7 +9,6 @@ import onnx
 
 from pruneir.errors import PruneirError
 from pruneir.folding.arithmetic import view_target
-from pruneir.folding.edit import define
 from pruneir.folding.shuffles import VIEWS
 from pruneir.folding.sizes import Samples
 from pruneir.graph import Graph, Operator
@@ -31,7 +30,7 @@ def view_strided(graph: Graph, samples: Samples, operator: Operator) -> tuple[st
     target = view_target(samples, source, result)
     if target is None or not _counts(graph, samples, indices, flat):
         return ()
-    shape = define(graph, samples.fresh_name(graph, f"{operator.label}.shape"), np.array(target, np.int64))
+    shape = graph.define(samples.fresh_name(graph, f"{operator.label}.shape"), np.array(target, np.int64))
     graph.replace(operator, Operator("Reshape", (source, shape), (result,), {}, operator.name, operator.domain))
     return (result,)
 

@@ -77,9 +77,7 @@ def insert(graph: Graph, place: Place, mean: np.ndarray, variance: np.ndarray) -
     inner = graph.fresh_name(f"{label}.linear")
     names = []
     for word, numbers in parameters.items():
-        names.append(graph.fresh_name(f"{label}.bn.{word}"))
-        graph.set_initializer(names[-1], numbers)
-    graph.header.ir_version = max(graph.header.ir_version, 4)
+        names.append(graph.define(graph.fresh_name(f"{label}.bn.{word}"), numbers))
     flag = {"is_test": 1} if graph.opset() < _INFERENCE_FLAG else {}
     norm = Operator("BatchNormalization", (inner, *names), (place.value,), {"epsilon": epsilon, **flag}, f"{label}.bn")
     renamed = tuple(inner if name == place.value else name for name in producer.outputs)

@@ -8,7 +8,7 @@ holds is immutable (operators, names) or replaced whole (initializers are never 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
@@ -16,6 +16,8 @@ import numpy as np
 import onnx
 
 from pruneir.graph.operator import Operator
+
+_SEPARATE_IR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,35 @@ class Graph:
         self.initializers[name] = array
         self.network.add_node(name)
 
+    def define(self, name: str, array: np.ndarray) -> str:
+        """Make a value a constant: what defined it goes, and the type of an input follows. Gives the name.
+
+        Old IR versions are raised to 4, from which on an initializer need not be an input.
+        """
+        producer = self.producer(name)
+        self.set_initializer(name, array)
+        if producer is not None:
+            self.remove(producer)
+        known = self.type_of(name)
+        if name not in self.inputs:
+            self.header.ir_version = max(self.header.ir_version, _SEPARATE_IR)
+        elif known is not None and known.shape != array.shape:
+            self.declare(name, known.elem_type, array.shape)
+        return name
+
+    def define_for(self, operator: Operator, slot: int, array: np.ndarray) -> str:
+        """Define the constant that an operator reads, as a copy `NAME@NODE` where others read it too. Gives the name.
+
+        operator  of this graph, or what it was before it was rewritten with the same outputs
+        """
+        now = self.producer(next(filter(None, operator.outputs)))
+        assert now is not None
+        name = now.inputs[slot]
+        if len(self.uses(name)) > 1 or name in self.outputs:
+            name = self.fresh_name(f"{name}@{now.label}")
+            self.replace(now, now.with_input(slot, name))
+        return self.define(name, array)
+
     def drop_initializer(self, name: str) -> None:
         """Forget a constant tensor that nothing reads."""
         del self.initializers[name]
@@ -177,10 +208,10 @@ class Graph:
         self.declared[name] = onnx.helper.make_tensor_value_info(name, elem_type, shape)
         self.network.add_node(name)
 
-    def fresh_name(self, wanted: str) -> str:
-        """`wanted`, with a number behind it if the graph already has a value of that name."""
+    def fresh_name(self, wanted: str, also: Container[str] = ()) -> str:
+        """`wanted`, with a number behind it if the graph, or what else is given, already has a value of that name."""
         name, count = wanted, 1
-        while name in self.network or name in self.initializers:
+        while name in self.network or name in self.initializers or name in also:
             count += 1
             name = f"{wanted}_{count}"
         return name

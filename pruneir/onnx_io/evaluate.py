@@ -27,26 +27,35 @@ def evaluate(graph: Graph, names: Sequence[str], batches: Iterable[Feeds]) -> It
     options = ort.RunOptions()
     options.log_severity_level = 4  # what goes wrong is raised, once
     for feeds in batches:
-        given = {name: _to_runtime(feeds[name]) for name in graph.data_inputs if name in feeds}
+        given = {name: np.require(feeds[name], requirements="C") for name in graph.data_inputs if name in feeds}
         try:
-            values = running.run_with_ort_values(list(names), given, options)
+            values = _run(running, list(names), given, options)
         except Exception as error:  # onnxruntime has no common base for its exceptions
             raise PruneirError(f"ONNX Runtime cannot run the graph: {str(error).splitlines()[0]}") from None
-        found = {name: _from_runtime(value) for name, value in zip(names, values, strict=True)}
+        found = dict(zip(names, values, strict=True))
         yield {name: array.copy() if name in given else array for name, array in found.items()}  # not the caller's own
 
 
-def _to_runtime(array: np.ndarray) -> ort.OrtValue:
-    array = np.require(array, requirements="C")
-    if array.dtype.kind in "OUS":
-        return ort.OrtValue.ortvalue_from_numpy(array)
-    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, element_type(array))
+def _run(
+    running: ort.InferenceSession, names: list[str], given: Feeds, options: ort.RunOptions
+) -> Iterable[np.ndarray]:
+    if any(array.dtype.kind in "OUS" for array in given.values()):  # texts fit in no value of the runtime's own
+        return [each if isinstance(each, np.ndarray) else _joined(each) for each in running.run(names, given, options)]
+    values = {
+        name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, element_type(array))
+        for name, array in given.items()
+    }
+    return [_from_runtime(value) for value in running.run_with_ort_values(names, values, options)]
+
+
+def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+    flat = [np.ravel(part) for part in parts]
+    return np.concatenate(flat) if flat else np.zeros(0, np.float32)
 
 
 def _from_runtime(value: ort.OrtValue) -> np.ndarray:
     if not value.is_tensor():
-        parts = [np.ravel(part) for part in value.numpy()]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return _joined(value.numpy())
     dtype = np.dtype(object) if "string" in value.data_type() else tensor_dtype_to_np_dtype(value.element_type())
     if dtype.kind in "biufcO":
         return np.asarray(value.numpy())

@@ -63,6 +63,8 @@ class _Page:
     follows: dict[str, tuple[str, int]]
     copies: dict[str, str]
     passes: tuple[_Done, ...]
+    network: str = ""
+    """SHA-256 of its file."""
 
 
 _PAGES = TypeAdapter(_Page)
@@ -100,6 +102,8 @@ class Journal:
                 raise PruneirError(f"{folder} holds another run (other network, recipe or data); give a new folder")
             if not resume:
                 raise PruneirError(f"{folder} holds this run already; pass --resume to go on, or give a new folder")
+        elif any(folder.glob("round-*.json")):
+            raise PruneirError(f"{folder} holds rounds of a run that nothing says of which it is; give a new folder")
         else:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -115,8 +119,14 @@ class Journal:
 
     def log(self, line: str) -> None:
         """Write down a step."""
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+        place = self.folder / "log.txt"
+        try:
+            with place.open("a", encoding="utf-8") as log:
+                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+        except OSError as error:
+            raise PruneirError(
+                f"{place} cannot be written ({error.strerror}); check the folder and your rights"
+            ) from None
 
     def keep(self, state: State, steps: int) -> None:
         """Write down a round, its `steps` last passes with it; it counts once its page is there."""
@@ -124,7 +134,8 @@ class Journal:
         save(state.graph, self._network(number), force=True)
         plan = state.plan
         done = tuple(map(_done, state.records[len(state.records) - steps :]))
-        page = _Page(state.reached, plan.to_json(), dict(plan.follows), dict(plan.copies), done)
+        mark = files.digest_of(self._network(number))
+        page = _Page(state.reached, plan.to_json(), dict(plan.follows), dict(plan.copies), done, mark)
         with files.written({self._page(number): _PAGES.dump_json(page).decode() + "\n"}):
             pass
 
@@ -136,13 +147,17 @@ class Journal:
         """
         if not self._page(number).exists():
             return None
+        again = f"remove {self._page(number)} to run that round again"
         try:
             page = _PAGES.validate_json(self._page(number).read_bytes())
-        except ValueError as error:
-            raise PruneirError(f"{self._page(number)} is damaged; remove it to run that round again") from error
+            plan = replace(Plan.from_json(page.plan), follows=page.follows, copies=page.copies)
+            passes = list(zip(steps, page.passes, strict=True))
+        except (ValueError, OSError, PruneirError) as error:
+            raise PruneirError(f"{self._page(number)} is damaged; {again}") from error
+        if page.reached.number != number or page.network not in ("", files.digest_of(self._network(number))):
+            raise PruneirError(f"{self._network(number)} is not what round {number} wrote; {again}")
         graph = load(self._network(number))
-        plan = replace(Plan.from_json(page.plan), follows=page.follows, copies=page.copies)
-        records = tuple(_record(step, done, graph) for step, done in zip(steps, page.passes, strict=True))
+        records = tuple(_record(step, done, graph) for step, done in passes)
         return State(page.reached, graph, plan, (*before, *records))
 
     def _network(self, number: int) -> Path:
@@ -154,21 +169,21 @@ class Journal:
 
 def fingerprint(graph: Graph, recipe: Recipe, data: Mapping[str, Data | None]) -> str:
     """What tells runs apart: the network, the recipe but for how far it goes, the files that its options name, and of
-    each data set how many samples there are, and some of them, drawn at random, with their labels.
+    each data set the program that makes it, how many samples there are, and some, drawn at random, with their labels.
     """
     digest = hashlib.sha256(skeleton(graph).SerializeToString(deterministic=True))
     for name, array in constants(graph).items():
         digest.update(name.encode())
         digest.update(array.tobytes())
     digest.update(replace(recipe, rounds=1, max_drop=None).to_toml().encode())
-    for step in recipe.steps:
-        for name, contents in files.digests(step.what).items():
+    for part in (recipe, *(step.what for step in recipe.steps)):
+        for name, contents in files.digests(part).items():
             digest.update(f"{name}={contents}".encode())
     for what, samples in data.items():
         digest.update(what.encode())
         if samples is None:
             continue
-        digest.update(str(len(samples)).encode())
+        digest.update(f"{len(samples)}{samples.code}".encode())
         for batch in samples.some(_SEEN, 0).batches(_SEEN):
             labels = {} if batch.labels is None else {"": batch.labels}
             for name, part in {**batch.feeds, **labels}.items():
@@ -178,7 +193,7 @@ def fingerprint(graph: Graph, recipe: Recipe, data: Mapping[str, Data | None]) -
 
 
 def _done(record: Record) -> _Done:
-    result, check = record.result, record.check
+    result = record.result
     return _Done(
         rows=result.rows,
         layers=result.layers,
@@ -187,7 +202,7 @@ def _done(record: Record) -> _Done:
         notes=result.notes,
         changed=tuple(sorted(result.changed)),
         cut=tuple(result.cuts),
-        check=replace(check, outputs=()) if check is not None else None,
+        check=record.check,
         seconds=record.seconds,
     )
 

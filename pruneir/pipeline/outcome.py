@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pruneir.cost import Cost
+from pruneir.detection.anchors import Anchors
 from pruneir.errors import Refusal
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import GroupRow, LayerRow, PhaseRow, Result
@@ -68,6 +69,7 @@ class Outcome:
     base       score of the original; None where nothing was scored
     rounds     what each round came to; the network is that of the last one that did not lose too much
     taken      number of the round that the network is of
+    anchors    of a detector, that were named
     """
 
     original: Graph
@@ -83,6 +85,7 @@ class Outcome:
     base: Score | None = None
     rounds: tuple[Round, ...] = ()
     taken: int = 1
+    anchors: Anchors | None = None
 
     @property
     def ok(self) -> bool:
@@ -139,9 +142,9 @@ class Outcome:
     def phases(self) -> tuple[PhaseRow, ...]:
         """The phases of passes that prune and train in turn, of the rounds that were taken."""
         return tuple(
-            replace(row, round=number)
+            replace(row, round=number, step=step)
             for number, records in enumerate(self.by_round, 1)
-            for record in records
+            for step, record in enumerate(records, 1)
             for row in record.result.phases
         )
 

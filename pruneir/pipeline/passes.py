@@ -15,13 +15,16 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pruneir.conflicts import Exclusive, Idle, require_effect
 from pruneir.coupling import Coupling, couple
 from pruneir.data import Data
 from pruneir.detection.anchors import Anchors
 from pruneir.errors import Refusal
 from pruneir.graph import Graph
-from pruneir.pipeline.plan import Cuts, Plan
+from pruneir.pipeline.plan import Plan
+from pruneir.progress import Progress, silent
 from pruneir.score import Score
+from pruneir.surgery import Cuts
 from pruneir.targets import TARGETS, Target
 
 Kept = Mapping[str, Mapping[int, np.ndarray]]
@@ -34,11 +37,18 @@ class Pass(ABC):
 
     lossy       its result is another network than its input
     structured  it is there to remove channels
+    exclusive, idle   options that leave others without effect: see pruneir.conflicts
     """
 
     name: ClassVar[str]
     lossy: ClassVar[bool]
     structured: ClassVar[bool] = False
+    exclusive: ClassVar[Exclusive] = ()
+    idle: ClassVar[Idle] = {}
+
+    def __post_init__(self) -> None:
+        """PruneirError for options that do not go together. A pass that checks its options calls this at the end."""
+        require_effect(self, f"pass {self.name}")
 
     @abstractmethod
     def run(self, graph: Graph, context: Context) -> Result:
@@ -92,7 +102,7 @@ class Context:
     ratios    ratio by glob, instead of the pass's own
     couplings  where a pass asks for the coupling of the graph that it was given
     checkpoints  a folder of this pass's own, where it may keep what it needs to go on after it was stopped
-    anchors   of a detector, that a pass of the chain names; scores need them
+    anchors   of a detector, that --anchors or a pass of the chain names, for scores and losses
     """
 
     original: Graph
@@ -101,7 +111,7 @@ class Context:
     data: Data | None = None
     validation: Data | None = None
     seed: int = 0
-    progress: Callable[[str, float], None] = lambda stage, share: None
+    progress: Progress = silent
     target: Target = TARGETS["any"]
     keep: tuple[str, ...] = ()
     keep_inputs: tuple[str, ...] = ()
@@ -146,7 +156,7 @@ class PhaseRow:
     channels_before, channels_after  of the groups that were cut
     macs, params   of the network, after the cut
     induced, cut, retrained   its score after sparsity training, after the cut, and after retraining
-    round       of the chain, from 1
+    round, step   of the chain, and the pass in that round, from 1
     """
 
     name: str
@@ -162,6 +172,7 @@ class PhaseRow:
     cut: Score
     retrained: Score
     round: int = 1
+    step: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-Cuts = Mapping[str, Mapping[int, np.ndarray]]
-"""Kept positions by initializer and axis, in the indices of the graph that was cut."""
-
+from pruneir.errors import PruneirError
+from pruneir.surgery import Cuts
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -50,13 +51,16 @@ class Plan:
         copies   vectors that the pass copied for one use, `NAME@NODE`: they go on from what was kept of `NAME`
         """
         composed = {key: dict(axes) for key, axes in self.kept.items()}
+        following: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for vector, place in self.follows.items():
+            following[place].append(vector)
         for key, axes in cuts.items():
             source = copies.get(key, key)
             entry = composed[key] = dict(self.kept.get(source, {}))
             for axis, kept in axes.items():
                 size = sizes[source][axis]
                 entry[axis] = _narrowed(entry.get(axis), size, kept)
-                for vector in (v for v, place in self.follows.items() if place == (key, axis)):
+                for vector in following.get((key, axis), ()):
                     composed[vector] = {0: _narrowed(composed.get(vector, {}).get(0), size, kept)}
         return Plan(
             composed,
@@ -68,8 +72,8 @@ class Plan:
 
     def within(self, names: Container[str]) -> Plan:
         """The plan in the names of the input file: tensors that a pass has made since are not in it."""
-        made = {key for key in self.changed if key not in names and self.copies.get(key) not in names}
-        return replace(self, kept={key: axes for key, axes in self.kept.items() if key not in made})
+        own = {key: axes for key, axes in self.kept.items() if key in names or self.copies.get(key) in names}
+        return replace(self, kept=own)
 
     def to_json(self) -> dict[str, Any]:
         """The plan's file form, schema 1."""
@@ -84,15 +88,49 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Plan:
-        """A plan from its file form."""
-        kept = {
-            name: {int(a): (int(e["size"]), np.array(e["kept"], np.int64)) for a, e in axes.items()}
-            for name, axes in given["initializers"].items()
-        }
-        return cls(kept, frozenset(given["changed"]), tuple(given["passes"]))
+    def from_json(cls, given: Any) -> Plan:
+        """A plan from its file form. PruneirError, with what is wrong, for what is none."""
+        given = _table(given, "it")
+        if given.get("schema") != 1:
+            raise PruneirError(f"its schema is {given.get('schema')!r}, and this version reads 1")
+        kept = {}
+        for name, axes in _table(given.get("initializers"), "initializers").items():
+            entries = _table(axes, f"the entry of '{name}'").items()
+            kept[name] = {_axis(axis, name): _positions(entry, f"axis {axis} of '{name}'") for axis, entry in entries}
+        return cls(kept, frozenset(_texts(given, "changed")), tuple(_texts(given, "passes")))
 
 
 def _narrowed(before: tuple[int, np.ndarray] | None, size: int, kept: np.ndarray) -> tuple[int, np.ndarray]:
     """What stays of an axis after another cut, in the indices that it had at first."""
     return (before[0], before[1][kept]) if before is not None else (size, kept)
+
+
+def _table(given: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(given, dict):
+        raise PruneirError(f"{what} is no table of names")
+    return given
+
+
+def _texts(given: Mapping[str, Any], key: str) -> list[str]:
+    found = given.get(key)
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise PruneirError(f"{key} is no list of texts")
+    return found
+
+
+def _axis(given: str, name: str) -> int:
+    if not given.isdecimal():
+        raise PruneirError(f"'{given}' is no axis of '{name}'")
+    return int(given)
+
+
+def _positions(entry: Any, where: str) -> tuple[int, np.ndarray]:
+    """The length of an axis and what stays of it."""
+    entry = _table(entry, where)
+    size, kept = entry.get("size"), entry.get("kept")
+    if type(size) is not int or not isinstance(kept, list) or any(type(each) is not int for each in kept):
+        raise PruneirError(f"{where} has no size and kept, an integer and a list of some")
+    bounds = [-1, *kept, size]
+    if any(one >= other for one, other in pairwise(bounds)):
+        raise PruneirError(f"{where} keeps what are no ascending positions from 0 to {size - 1}")
+    return size, np.array(kept, np.int64)

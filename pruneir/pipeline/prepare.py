@@ -17,8 +17,7 @@ Sizes = Mapping[str, tuple[int | str, ...]]
 
 def opened(source: str | Path, shapes: Sizes) -> Graph:
     """The graph of a file, with the shapes of some inputs set."""
-    graph = load(source)
-    return with_input_shapes(graph, shapes) if shapes else graph
+    return with_input_shapes(load(source), shapes)
 
 
 def folded(graph: Graph) -> Graph:

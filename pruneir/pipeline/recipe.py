@@ -25,13 +25,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import ROUND_CEILING, Decimal
-from pathlib import Path
 from typing import Any
 
+from pruneir import files
 from pruneir.data import Scaling
 from pruneir.errors import PruneirError
 from pruneir.pipeline.passes import GroupRow, Pass
@@ -62,6 +61,7 @@ class Recipe:
     seed          of random inputs, and of everything else random
     rounds        how often the passes run, one round after the other
     max_drop      points of the validation score that the network may lose
+    anchors       file of a detector's anchors, for scores and for passes that train
     """
 
     steps: tuple[Step, ...] = ()
@@ -76,18 +76,18 @@ class Recipe:
     seed: int = 0
     rounds: int = 1
     max_drop: float | None = None
+    anchors: str | None = field(default=None, metadata=files.NAMED)
 
     @property
-    def anchors(self) -> str | None:
-        """The file of a detector's anchors, where a pass names one: scores need them as training does.
+    def anchors_file(self) -> str | None:
+        """The file of a detector's anchors that the recipe or a pass names: scores need them as training does.
 
-        PruneirError where passes name several.
+        PruneirError where several are named.
         """
-        named = [each for step in self.steps if (each := getattr(step.what, "anchors", None)) is not None]
+        given: list[str | None] = [self.anchors, *(getattr(step.what, "anchors", None) for step in self.steps)]
+        named = [each for each in given if each is not None]
         if len({os.path.realpath(each) for each in named}) > 1:
-            raise PruneirError(
-                f"passes name anchors in {', '.join(dict.fromkeys(named))}; give one file to all of them"
-            )
+            raise PruneirError(f"anchors are named in {', '.join(dict.fromkeys(named))}; give one file for all passes")
         return named[0] if named else None
 
     def resolved(self, rows: Iterable[Iterable[GroupRow]]) -> Recipe:
@@ -105,8 +105,9 @@ class Recipe:
             "keep_inputs": self.keep_inputs,
             "only": self.only,
             "seed": self.seed,
+            "anchors": self.anchors,
         }
-        parts = [_table("", {key: value for key, value in head.items() if value != ()})]
+        parts = [_table("", {key: value for key, value in head.items() if value not in ((), None)})]
         schedule = {"rounds": self.rounds, "max_drop": self.max_drop}
         parts.append(_table("[schedule]", {k: v for k, v in schedule.items() if v not in (1, None)}))
         parts.append(_table("[input_shape]", self.input_shapes))
@@ -116,31 +117,6 @@ class Recipe:
             parts.append(_table("[[pass]]", {"name": step.what.name, **_given(step.what)}))
             parts.append(_table("[pass.ratios]", step.ratios))
         return "\n".join(filter(None, parts))
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """The recipe in a TOML file. PruneirError, one line with everything that is wrong."""
-    try:
-        return parse_recipe(Path(path).read_text(encoding="utf-8"))
-    except PruneirError as error:
-        raise PruneirError(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise PruneirError(f"{path}: no such recipe; check the path") from None
-    except UnicodeDecodeError:
-        raise PruneirError(f"{path}: not a text file") from None
-    except OSError as error:
-        raise PruneirError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def parse_recipe(text: str) -> Recipe:
-    """The recipe that a TOML text holds."""
-    from pruneir.pipeline.recipe_schema import validated  # noqa: PLC0415 - pydantic is slow to import
-
-    try:
-        given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PruneirError(f"not TOML: {error}") from None
-    return validated(given)
 
 
 def _shares(rows: Iterable[GroupRow]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pruneir.data import Scaling
 from pruneir.errors import PruneirError
+from pruneir.names import did_you_mean
 from pruneir.pipeline import registry
 from pruneir.pipeline.fields import Word
 from pruneir.pipeline.recipe import Recipe, Step
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class DataTable(_Strict):
@@ -42,7 +43,7 @@ class ScheduleTable(_Strict):
 class PassTable(BaseModel):
     """`[[pass]]`: a pass by name, with its options beside."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
     name: str
     ratios: dict[str, Share] = {}
 
@@ -59,6 +60,7 @@ class RecipeFile(_Strict):
     input_shape: dict[str, list[int | str]] = {}
     data: DataTable = DataTable()
     seed: Annotated[int, Field(ge=0)] = 0
+    anchors: str | None = None
     schedule: ScheduleTable = ScheduleTable()
     passes: Annotated[list[PassTable], Field(alias="pass")] = []
 
@@ -88,6 +90,7 @@ def validated(given: dict[str, Any]) -> Recipe:
         seed=file.seed,
         rounds=file.schedule.rounds,
         max_drop=file.schedule.max_drop,
+        anchors=file.anchors,
     )
 
 
@@ -136,5 +139,5 @@ def _shown(error: Any) -> str:
         tables: dict[str, type[BaseModel]] = {"data": DataTable, "schedule": ScheduleTable}
         table = tables.get(".".join(inside), RecipeFile)
         known = [field.alias or name for name, field in table.model_fields.items()]
-        return f"unknown key '{where}'; {registry.did_you_mean(last, known, 'keys are')}"
+        return f"unknown key '{where}'; {did_you_mean(last, known, 'keys are')}"
     return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}"

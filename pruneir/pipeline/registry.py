@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
 
+from pruneir.conflicts import require_effect
 from pruneir.errors import PruneirError
+from pruneir.names import did_you_mean, near
 from pruneir.pipeline.fields import UnfitError, choices, convert, takes
 from pruneir.pipeline.notation import read
 from pruneir.pipeline.passes import Pass, written
@@ -51,9 +52,7 @@ def parse_pass(text: str) -> Pass:
     """The pass that a text such as `slim{ratio=0.5,absorb=false}` describes."""
     name, given = read(text)
     what = make(name, given)
-    for first, other in getattr(what, "exclusive", ()):  # recipes are written with every option, so not in `make`
-        if first in given and other in given and getattr(what, other) is not None:
-            raise PruneirError(f"pass {name}: {other} is instead of {first}; give only one of them")
+    require_effect(what, f"pass {name}", given)  # not in `make`: recipes are written with every option
     return what
 
 
@@ -70,9 +69,8 @@ def make(name: str, given: Mapping[str, Any]) -> Pass:
             values[key] = convert(value, hints[key])
         except UnfitError:
             shown = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
-            near = get_close_matches(str(value), choices(hints[key]), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise PruneirError(f"pass {name}: {key} takes {takes(hints[key])}, not '{shown}'{hint}") from None
+            wrong = f"pass {name}: {key} takes {takes(hints[key])}, not '{shown}'"
+            raise PruneirError("; ".join(filter(None, (wrong, near(str(value), choices(hints[key]), 1))))) from None
     for key in hints:
         if key not in values and _default(kind, key) is ...:
             raise PruneirError(f"pass {name}: option '{key}' is required; it takes {takes(hints[key])}")
@@ -92,13 +90,6 @@ def options(kind: type[Pass]) -> list[Option]:
 def summary(kind: type[Pass]) -> str:
     """The first paragraph of a pass's page, as one line."""
     return " ".join((kind.__doc__ or "").strip().partition("\n\n")[0].split())
-
-
-def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Near matches as a question, or all that is known if nothing is near."""
-    known = list(known)
-    near = get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else f"{otherwise} {', '.join(known) or 'none'}"
 
 
 def _hints(kind: type[Pass]) -> dict[str, Any]:

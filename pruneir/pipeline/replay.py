@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from pruneir.coupling import Use, couple
 from pruneir.errors import PruneirError
-from pruneir.graph import Graph, Operator
+from pruneir.graph import Graph
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.registry import parse_pass
-from pruneir.verify.reference import _TO_ONE as TO_ONE
-from pruneir.verify.tolerance import is_float
+from pruneir.verify.masking import without
 
 Axes = Mapping[int, tuple[int, np.ndarray]]
 
@@ -27,13 +26,21 @@ def read_plan(path: str | Path) -> Plan:
         raise PruneirError(f"{path}: no such plan; check the path") from None
     except OSError as error:
         raise PruneirError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError):
         raise PruneirError(f"{path}: not a plan; `pruneir optimize` writes one beside its output") from None
+    except PruneirError as error:
+        raise PruneirError(f"{path}: not a plan, since {error}; take it as `pruneir optimize` wrote it") from None
 
 
-def is_mask(plan: Plan) -> bool:
-    """Whether the plan alone says what the result computes: no pass changed what it left, or may have."""
-    return not plan.changed and not any(getattr(parse_pass(text), "absorb", False) for text in plan.passes)
+def is_mask(plan: Plan, path: str | Path = "the plan") -> bool:
+    """Whether the plan alone says what the result computes: no pass changed what it left, or may have.
+
+    PruneirError, naming the plan's file, for a pass that cannot be read.
+    """
+    try:
+        return not plan.changed and not any(getattr(parse_pass(text), "absorb", False) for text in plan.passes)
+    except PruneirError as error:
+        raise PruneirError(f"{path}: {error}; give --drift to compare without the plan's passes") from None
 
 
 def require_plan_of(plan: Plan, path: str | Path, before: tuple[str, Graph], after: tuple[str, Graph]) -> None:
@@ -58,60 +65,28 @@ def _require(graph: Graph, name: str, sizes: Mapping[int, int], wrong: str) -> N
 
 
 def masked_by(graph: Graph, plan: Plan) -> Graph:
-    """The graph with everything that the plan cuts set to zero, or to one where it divides or is an exponent."""
-    copy = graph.copy()
-    uses = couple(graph).traced.uses
-    rewired: dict[Operator, Operator] = {}
-    for key, axes in plan.kept.items():
-        here = list(_uses(graph, uses, key))
-        if not here:
+    """The graph with everything that the plan cuts set to nothing: see `pruneir.verify.masking`."""
+    coupling = couple(graph)
+    single = {f"{use.name}@{use.operator.label}": use for use in coupling.traced.uses}
+    gone: dict[Use, dict[int, np.ndarray]] = {}
+    for key in sorted(plan.kept, key=lambda key: graph.constant(key) is None):  # what is said of one use comes last
+        if key not in coupling.uses_of and key not in single:
             raise PruneirError(f"the plan cuts '{key}', which the network does not have; it was made for another one")
-        name = here[0].name
-        array = graph.constant(name)
-        assert array is not None
-        if not is_float(array.dtype):
-            continue
-        masked = [_masked(array, key, axes, use) for use in here]
-        if key == name and all(np.array_equal(each, masked[0]) for each in masked):
-            _set(copy, name, masked[0])
-            continue
-        for use, each in zip(here, masked, strict=True):
-            fresh = copy.fresh_name(f"{name}@{use.operator.label}")
-            copy.set_initializer(fresh, each)
-            rewired[use.operator] = rewired.get(use.operator, use.operator).with_input(use.slot, fresh)
-    for old, new in rewired.items():
-        copy.replace(old, new)
-    return copy
+        for use in coupling.uses_of.get(key) or [single[key]]:
+            gone[use] = _gone(graph, key, plan.kept[key], use)
+    return without(coupling, lambda use: gone.get(use, {}))
 
 
-def _uses(graph: Graph, uses: list[Use], key: str) -> Iterator[Use]:
-    """The uses that an entry of a plan means: all of `NAME`, or that of `NAME@NODE`."""
-    if graph.constant(key) is not None:
-        yield from (use for use in uses if use.name == key)
-        return
-    for use in uses:
-        if key == f"{use.name}@{use.operator.label}":
-            yield use
-
-
-def _masked(array: np.ndarray, key: str, axes: Axes, use: Use) -> np.ndarray:
-    array = array.copy()
+def _gone(graph: Graph, key: str, axes: Axes, use: Use) -> dict[int, np.ndarray]:
+    """The positions that an entry of a plan takes from a constant, by axis."""
+    array = graph.constant(use.name)
+    assert array is not None
+    found = {}
     for axis, (size, kept) in axes.items():
         if axis >= array.ndim or array.shape[axis] != size:
             raise PruneirError(
                 f"the plan has '{key}' with {size} positions on axis {axis}, the network has {array.shape}"
             )
-        gone = np.ones(size, bool)
-        gone[kept] = False
-        array[(slice(None),) * axis + (gone,)] = 1 if use.roles.get(axis) in TO_ONE else 0
-    return array
-
-
-def _set(graph: Graph, name: str, array: np.ndarray) -> None:
-    """Define a constant; one that a Constant operator held becomes an initializer."""
-    producer = graph.producer(name)
-    if producer is not None:
-        graph.remove(producer)
-    graph.set_initializer(name, array)
-    if name not in graph.inputs:
-        graph.header.ir_version = max(graph.header.ir_version, 4)
+        found[axis] = np.ones(size, bool)
+        found[axis][kept] = False
+    return found

@@ -9,9 +9,8 @@ At the end the drift of the final outputs against the original's is measured. Wi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,20 +22,20 @@ from pruneir.detection.anchors import given_anchors
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.graph.check import check
+from pruneir.names import require_matches
+from pruneir.onnx_io import inline_functions
 from pruneir.pipeline import registry
 from pruneir.pipeline.checks import Checker
 from pruneir.pipeline.outcome import Outcome, Record, Round
 from pruneir.pipeline.passes import Context, Couplings, Kept, Result, Uncut
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.recipe import Recipe, Step
+from pruneir.progress import Progress, silent
 from pruneir.score import Score, score, unread
 from pruneir.targets import target
 
 if TYPE_CHECKING:
     from pruneir.pipeline.journal import Journal
-
-Progress = Callable[[str, float], None]
-"""Told what begins, and the share of the run that is done."""
 
 
 def run(
@@ -66,7 +65,7 @@ def run(
 
         mark = fingerprint(graph, recipe, {"data": data, "validation": validation})
         journal = Journal.opened(checkpoints, mark, resume=resume)
-    return _Chain(graph, recipe, data, validation, verify, progress or (lambda stage, share: None), journal).run()
+    return _Chain(graph, recipe, data, validation, verify, progress or silent, journal).run()
 
 
 class _Chain:
@@ -84,7 +83,7 @@ class _Chain:
         self.progress, self.journal = progress, journal
         self.checker = Checker(data, recipe.seed) if verify else None
         self.couplings = Couplings()
-        self.anchors = given_anchors(recipe.anchors)
+        self.anchors = given_anchors(recipe.anchors_file)
         self.target = target(recipe.target)
         self.before: Cost | None = None
         self.plan = Plan()
@@ -119,7 +118,7 @@ class _Chain:
             graph=graph,
             recipe=recipe,
             records=self.records,
-            plan=self.plan.within(self.original.network),
+            plan=self.plan.within(inline_functions(self.original).network),
             before=self.before or self._measured(graph),
             after=cost(self.couplings.of(graph)),
             drift=self.checker.drift(self.original, graph) if self.checker else None,
@@ -128,6 +127,7 @@ class _Chain:
             base=base,
             rounds=tuple(rounds) if scored else (),
             taken=taken,
+            anchors=self.anchors,
         )
 
     def _round(self, graph: Graph, number: int, scored: bool) -> tuple[Graph, Round]:
@@ -240,15 +240,6 @@ class _Chain:
             for flag, given in globs.items():
                 require_matches(flag, given, known)
         return cost(self.couplings.of(graph))
-
-
-def require_matches(flag: str, globs: Iterable[str], names: Iterable[str]) -> None:
-    """PruneirError, with near matches, for a glob that matches none of the names."""
-    known = list(names)
-    for glob in globs:
-        if not any(fnmatchcase(name, glob) for name in known):
-            hint = registry.did_you_mean(glob, known, "") if known else ""
-            raise PruneirError(f"{flag}: nothing is called '{glob}'" + (f"; {hint}" if hint.endswith("?") else ""))
 
 
 def _cut(result: Result) -> Iterator[str]:

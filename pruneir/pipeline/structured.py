@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from pruneir.conflicts import Exclusive
 from pruneir.constants import Held, Moments, absorb, estimate, held_constants
-from pruneir.cost import MacCounter, macs_by_operator
 from pruneir.coupling import Coupling, Cut, Group
 from pruneir.errors import PruneirError
 from pruneir.explain.locks import locks
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Context, GroupRow, Pass, Result
 from pruneir.selection import Budget, Scores, candidates, choose
-from pruneir.selection.candidates import matches
 from pruneir.selection.choose import Removed, why_not_more
 from pruneir.surgery import apply
 from pruneir.verify import held, kept_positions, masked
@@ -27,9 +26,7 @@ class Structured(Pass):
 
     lossy = True
     structured = True
-    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (("ratio", "macs"),)
-    """Options of which only one may be given."""
-
+    exclusive: ClassVar[Exclusive] = (("ratio", "macs"),)
     ratio: float = 0.5
     macs: float | None = None
     scope: Literal["global", "local"] = "global"
@@ -43,8 +40,7 @@ class Structured(Pass):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise PruneirError(f"pass {self.name}: {name}={value:g} is not a share between {low} and {high}")
-        if self.macs is not None and self.ratio != Structured.ratio:
-            raise PruneirError(f"pass {self.name}: macs is instead of ratio; give only one of them")
+        super().__post_init__()
 
     @abstractmethod
     def scores(self, coupling: Coupling, groups: list[Group], context: Context) -> Scores:
@@ -60,28 +56,18 @@ class Structured(Pass):
         groups, why = candidates(coupling, context, self.pairs)
         scores = self.scores(coupling, groups, context)
         why |= {group.name: self.unscored() for group in groups if group not in scores}
-        budget = self._budget(scores, context)
-        counter = MacCounter(coupling)
-        total = max(counter.total(coupling.dead([])), 1)
+        budget = Budget.of(
+            context, scores, ratio=self.ratio, macs=self.macs, scope=self.scope, max_per_group=self.max_per_group
+        )
+        total = max(coupling.mac_counter.total(coupling.dead([])), 1)
         removed = choose(
             scores,
             budget,
-            lambda some: counter.total(coupling.dead(some.items())) / total,
+            lambda some: coupling.mac_counter.total(coupling.dead(some.items())) / total,
             restrictions(budget, why),
         )
-        for group in scores:
-            why[group.name] = why_not_more(group, len(removed.get(group, ())), budget)
+        why |= why_not_more(scores, removed, budget)
         return removing(coupling, removed, why, absorb_held=self.absorb)
-
-    def _budget(self, scores: Scores, context: Context) -> Budget:
-        return Budget(
-            ratio=self.ratio,
-            macs=self.macs,
-            scope=self.scope,
-            max_per_group=self.max_per_group,
-            multiple=context.target.channel_multiple,
-            ratios=_by_glob(scores, context.ratios),
-        )
 
 
 def removing(
@@ -108,7 +94,7 @@ def removing(
         changed = absorb(coupling, cut, constants, surgery.graph).changed
     return Result(
         graph=surgery.graph,
-        rows=_rows(coupling, removed, why),
+        rows=_rows(coupling, removed, cut, why),
         refusals=tuple(locks(coupling)),
         notes=_opened(coupling, cut),
         cuts=surgery.cuts,
@@ -131,20 +117,21 @@ def restrictions(budget: Budget, why: Mapping[str, str]) -> list[str]:
 def _opened(coupling: Coupling, cut: Cut) -> tuple[str, ...]:
     """What `cut_norms` let through, in words."""
     values = coupling.traced.values
-    touched = [
-        operator.label
-        for operator in coupling.traced.opened
-        if any(cut.touches(known) for known in values[operator.inputs[0]].labels if known is not None)
-    ]
+    constants = {use.operator: use.labels for use in coupling.traced.uses if not use.slot}
+    touched = []
+    for operator in coupling.traced.opened:
+        state = values.get(operator.inputs[0])
+        labels = state.labels if state is not None else constants[operator]
+        if any(cut.touches(known) for known in labels if known is not None):
+            touched.append(operator.label)
     if not touched:
         return ()
     some = ", ".join(touched[:3]) + (", …" if len(touched) > 3 else "")
     return (f"cut_norms: {len(touched)} normalisations now take their statistics over fewer channels ({some})",)
 
 
-def _rows(coupling: Coupling, removed: Removed, why: Mapping[str, str]) -> tuple[GroupRow, ...]:
-    before = macs_by_operator(coupling)
-    after = macs_by_operator(coupling, coupling.cut(coupling.dead(removed.items())))
+def _rows(coupling: Coupling, removed: Removed, cut: Cut, why: Mapping[str, str]) -> tuple[GroupRow, ...]:
+    before, after = coupling.mac_counter.by_operator(), coupling.mac_counter.by_operator(cut)
     return tuple(
         GroupRow(
             name=group.name,
@@ -157,7 +144,3 @@ def _rows(coupling: Coupling, removed: Removed, why: Mapping[str, str]) -> tuple
         )
         for group in coupling.groups
     )
-
-
-def _by_glob(scores: Scores, ratios: Mapping[str, float]) -> dict[Group, float]:
-    return {group: share for glob, share in ratios.items() for group in scores if matches(group, [glob])}

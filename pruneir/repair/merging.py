@@ -19,7 +19,6 @@ import numpy as np
 from pruneir.calibrate.linear import Matrix, matrix_of
 from pruneir.constants import add_to_outputs, estimate
 from pruneir.coupling import couple
-from pruneir.folding.edit import define
 from pruneir.graph import Graph
 from pruneir.pipeline.passes import Uncut
 from pruneir.repair.covariance import Correlations
@@ -105,7 +104,7 @@ class _Merging:
         constant = total[:, gone] @ (moments.mean[gone] - mix @ moments.mean[kept])
         merged = (columns[:, kept] + added).reshape(1, len(site.kept), -1)
         weight = matrix.weight(np.where(matrix.of(present) == 0, 0.0, merged)).astype(present.dtype)
-        self.done.changed.add(define(self.graph, now.inputs[1], weight))
+        self.done.changed.add(self.graph.define(now.inputs[1], weight))
         self.done.changed.add(add_to_outputs(self.graph, now, constant - self.offsets.absorbed(site)))
         self.done.operators.append(now.label)
         spread = np.trace(covariance[np.ix_(gone, gone)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pruneir.calibrate.linear import Matrix, matrix_of
-from pruneir.constants import carrier
+from pruneir.constants import bias_of, carrier
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import Uncut
 from pruneir.repair.sites import Site
@@ -57,11 +57,8 @@ class Offsets:
 
 def _beside(graph: Graph, operator: Operator, channels: int) -> np.ndarray:
     """Bias and constant added behind, `[channels]`."""
-    offset = np.zeros(channels)
-    bias = graph.constant(operator.inputs[2]) if len(operator.inputs) > 2 else None
-    if bias is not None and bias.size in (1, channels):
-        beta = operator.attribute("beta", 1.0) if operator.is_a("Gemm") else 1.0
-        offset += beta * bias.astype(np.float64).reshape(-1)
+    bias = bias_of(graph, operator, channels)
+    offset = np.zeros(channels) if bias is None else bias.copy()
     found = carrier(graph, operator, channels)
     if found is not None and found.operator.is_a("Add"):
         added = graph.constant(found.operator.inputs[found.slot])

@@ -6,7 +6,6 @@ The uncut network runs once, for the outputs that are aimed at (`samples`); the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,9 +14,9 @@ import numpy as np
 from pruneir.calibrate.linear import Matrix, matrix_of
 from pruneir.constants import add_to_outputs
 from pruneir.data import Data
-from pruneir.folding.edit import define
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import Uncut
+from pruneir.progress import Progress
 from pruneir.repair.frontier import Frontier
 from pruneir.repair.offsets import Offsets
 from pruneir.repair.refit import Use, choose
@@ -74,7 +73,7 @@ class Repaired:
 
 
 def repair_from_data(
-    graph: Graph, uncut: Uncut, data: Data, options: Options, seed: int, progress: Callable[[str, float], None]
+    graph: Graph, uncut: Uncut, data: Data, options: Options, seed: int, progress: Progress
 ) -> tuple[Repaired, Sites]:
     """Repair a graph in place."""
     found = find_sites(graph, uncut)
@@ -94,7 +93,7 @@ class _Repair:
         data: Data,
         options: Options,
         seed: int,
-        progress: Callable[[str, float], None],
+        progress: Progress,
         sites: list[Site],
         store: Store,
     ):
@@ -178,7 +177,7 @@ class _Repair:
         self.done.before.append(made.before)
         self.done.after.append(made.after)
         if made.matrix is not None:
-            self.done.changed.add(define(self.graph, name, matrix.weight(made.matrix).astype(weight.dtype)))
+            self.done.changed.add(self.graph.define(name, matrix.weight(made.matrix).astype(weight.dtype)))
             self.done.refitted.append(self._operator(site).label)
         elif refit and made.before > _ROUNDING:
             self.done.kept.append(self._operator(site).label)
@@ -234,16 +233,7 @@ class _Repair:
             mean = mean - (target.mean - was) * np.sqrt(ratio)
             variance = np.maximum((var + epsilon) * ratio - epsilon, 0)
         for slot, array in ((3, mean), (4, variance)):
-            self._replace_input(norm, slot, array)
-            norm = self._operator(site)
+            present = self.graph.constant(norm.inputs[slot])
+            assert present is not None
+            self.done.changed.add(self.graph.define_for(norm, slot, array.astype(present.dtype)))
         self.done.norms += 1
-
-    def _replace_input(self, norm: Operator, slot: int, array: np.ndarray) -> None:
-        """Give a norm its own statistics."""
-        name = norm.inputs[slot]
-        present = self.graph.constant(name)
-        assert present is not None
-        if len(self.graph.uses(name)) > 1 or name in self.graph.outputs:
-            name = self.graph.fresh_name(f"{name}@{norm.label}")
-            self.graph.replace(norm, norm.with_input(slot, name))
-        self.done.changed.add(define(self.graph, name, array.astype(present.dtype)))

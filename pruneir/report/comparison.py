@@ -11,6 +11,7 @@ from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.data import Scaling, load_data
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
@@ -18,7 +19,6 @@ from pruneir.pipeline.checks import Checker
 from pruneir.pipeline.plan import Plan
 from pruneir.pipeline.prepare import folded, opened
 from pruneir.pipeline.replay import is_mask, masked_by, read_plan, require_plan_of
-from pruneir.report import numbers
 from pruneir.report.document import SCHEMA
 from pruneir.verify import Kind, Verification
 
@@ -77,7 +77,9 @@ class Comparison:
         shown.add_column("", style="dim", overflow="fold")
         for each in self.result.outputs:
             said = [] if each.at == (each.name,) else [f"compared at {', '.join(each.at)}"]
-            if each.equal and each.largest > self.result.tolerance:
+            if each.rounding:
+                said.append(f"rounding, magnified: the weights' last bits make {numbers.error(each.magnified)}")
+            elif each.equal and each.largest > self.result.tolerance:
                 said.append("within tolerance, by its absolute part")
             figures = map(numbers.error, (each.largest, each.mean, each.difference))
             shown.add_row(each.name, *figures, "; ".join(said))
@@ -112,7 +114,7 @@ def comparison(
         require_plan_of(cuts, plan or "", (str(first), a), (str(second), b))
     if cuts is not None and not drift:
         cleaned = folded(a)
-        kind = "masked" if is_mask(cuts) else "drift"
+        kind = "masked" if is_mask(cuts, plan or "") else "drift"
         if kind == "masked":
             reference = masked_by(cleaned, cuts)
         else:

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from pruneir.deployment.compiling import Compiled
-from pruneir.report.numbers import kib
+from pruneir.numbers import kib
 from pruneir.report.storage import storage_table
 
 

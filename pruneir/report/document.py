@@ -81,6 +81,7 @@ def _phase(row: PhaseRow) -> dict[str, Any]:
     return {
         "name": row.name,
         "round": row.round,
+        "pass": row.step,
         "layers": list(row.layers),
         "threshold": row.threshold,
         "small": row.small,

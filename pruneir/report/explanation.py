@@ -15,11 +15,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.coupling import Coupling, Group, Member
 from pruneir.errors import Refusal
 from pruneir.explain import AxisFacts, Layer, Reader, Reasons, Side, constraints, drawing, layers, layout, locks
 from pruneir.pipeline.prepare import opened, prepared
-from pruneir.report import numbers
 from pruneir.report.document import SCHEMA, refusal
 from pruneir.report.table import refusals
 
@@ -59,9 +59,7 @@ class Explanation:
             "name": self.name or None,
             "names": list(self.names),
             "axes": [_axis(each) for each in self.axes],
-            "groups": [
-                {**group_document(group), "constraints": constraints(self.coupling, group)} for group in self.groups
-            ],
+            "groups": [{**group_document(group), "constraints": constraints(group)} for group in self.groups],
             "layers": [_layer(each) for each in self.layers],
             "locks": [refusal(lock) for lock in self.locks],
             "cut_norms": None if self.more is None else self.more.document(),
@@ -118,7 +116,7 @@ class Explanation:
             more = len(group.values) - 4
             also = f" and {more} more values" if more > 0 and not verbose else ""
             yield Text(f"  carried by {carried}{also}", style="dim", overflow="fold")
-        for sentence in constraints(self.coupling, group):
+        for sentence in constraints(group):
             yield Text(f"  {sentence}", style="cyan", overflow="fold")
 
 

@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.cost import Cost, cost, macs_by_operator, prunable_share
 from pruneir.coupling import Group
 from pruneir.errors import Refusal
@@ -23,7 +24,7 @@ from pruneir.explain import locks
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.passes import GroupRow
 from pruneir.pipeline.prepare import opened, prepared
-from pruneir.report import numbers, sparsity
+from pruneir.report import sparsity
 from pruneir.report.counted import Counted, counted_at, is_open, sentence
 from pruneir.report.document import SCHEMA, refusal
 from pruneir.report.explanation import group_document

@@ -8,18 +8,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.pipeline.passes import PhaseRow
-from pruneir.report import numbers
 from pruneir.report.columns import aligned, plain
 
 
 def phases(rows: Sequence[PhaseRow]) -> Group:
     """One line a phase: t, τ, channels, costs, and the score on its way; then the layers of each.
 
-    Where there are several rounds, a phase is called by its round too.
+    Where there are several rounds, or several such passes in one, a phase is called by these too.
     """
-    several = len({row.round for row in rows}) > 1
-    names = [f"{row.round} · {row.name}" if several else row.name for row in rows]
+    names = _names(rows)
     shown: Table = plain()
     shown.add_column("phase", no_wrap=True)
     for head in ("t", "τ", "channels", "parameters", "MACs", "sparse", "cut", "retrained"):
@@ -38,3 +37,13 @@ def phases(rows: Sequence[PhaseRow]) -> Group:
         f"{kinds} after sparsity training, after the cut and after retraining, on {rows[0].retrained.samples:,} samples"
     )
     return Group(shown, Text(told, style="dim", overflow="fold"), *lines)
+
+
+def _names(rows: Sequence[PhaseRow]) -> list[str]:
+    """What tells the phases apart: `-1det`, `2 · -1det` in round 2, `pass 3 · -1det` of the third pass of a round."""
+    names = [row.name for row in rows]
+    if len({row.step for row in rows}) > 1:
+        names = [f"pass {row.step} · {name}" for row, name in zip(rows, names, strict=True)]
+    if len({row.round for row in rows}) > 1:
+        names = [f"{row.round} · {name}" for row, name in zip(rows, names, strict=True)]
+    return names

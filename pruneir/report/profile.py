@@ -10,11 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.artifact import DEFAULT, LayerProfile, Profile
 from pruneir.deployment.bench import Bench, Measured, gflops, per_mac
 from pruneir.deployment.parity import TOLERANCE
 from pruneir.deployment.race import Contest, Times
-from pruneir.report import numbers
 from pruneir.report.columns import aligned, cropped, plain
 from pruneir.report.storage import storage_table
 from pruneir.report.sums import per_name, sums, taken

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import files
 from pruneir.errors import PruneirError
 from pruneir.report.columns import cropped, plain
 from pruneir.sparsity.sensitivity import Sensitivity
@@ -67,4 +68,5 @@ def draw(found: Sensitivity, path: Path) -> None:
     axes.set_ylabel(f"{found.whole.kind}, %")
     axes.invert_xaxis()
     axes.legend(fontsize="small")
-    figure.savefig(path)
+    with files.drafted(path) as (draft,):
+        figure.savefig(draft, format=path.suffix[1:].lower())

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.pipeline.passes import LayerRow
-from pruneir.report import numbers
 from pruneir.report.columns import aligned, cropped, plain
 from pruneir.sparsity import Size, total
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Group
 from rich.text import Text
 
-from pruneir.report import numbers
+from pruneir import numbers
 from pruneir.report.columns import cropped, plain
 from pruneir.storage import Format, Storage
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.files import plan_of
 from pruneir.pipeline.outcome import Outcome
-from pruneir.report import numbers
 
 
 def headline(source: str, outcome: Outcome) -> Text:

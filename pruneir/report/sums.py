@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.artifact import Flash, Profile, Ram
 from pruneir.deployment.bench import gflops, per_mac
-from pruneir.report import numbers
 from pruneir.report.columns import plain
 
 

@@ -11,12 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.coupling import couple
 from pruneir.deployment.prediction import Prediction, predicted
 from pruneir.errors import Refusal
 from pruneir.pipeline.outcome import Outcome, Record
 from pruneir.pipeline.passes import GroupRow
-from pruneir.report import numbers
 from pruneir.report.accuracy import Accuracy
 from pruneir.report.columns import aligned, cropped, plain
 from pruneir.report.counted import counted_at, is_open, sentence
@@ -235,11 +235,13 @@ def _verdict(record: Record) -> Text:
 
 
 def _figure(check: Verification) -> str:
-    """The relative figure; where only the absolute part of the tolerance allows it, that is said."""
+    """The relative figure; where only the absolute part of the tolerance allows it, or rounding, that is said."""
     shown = numbers.error(check.worst)
-    if not check.ok or check.worst <= check.tolerance:
+    worst = max(check.outputs, key=lambda drift: drift.largest, default=None)
+    if not check.ok or check.worst <= check.tolerance or worst is None:
         return shown
-    worst = max(check.outputs, key=lambda drift: drift.largest)
+    if worst.rounding:
+        return f"{shown}; this network magnifies rounding: {numbers.error(worst.magnified)} by its weights' last bits"
     return f"{shown}; {numbers.error(worst.difference)} absolute, within tolerance"
 
 

@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pruneir import numbers
 from pruneir.files import plan_of
-from pruneir.report import numbers
 from pruneir.training.history import Epoch, Fitted, summary
 from pruneir.training.trained import Trained
 

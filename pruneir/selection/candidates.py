@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import Literal
 
 from pruneir.coupling import Coupling, Group
 from pruneir.graph import Operator
+from pruneir.names import is_called
 from pruneir.pipeline.passes import Context
 
 
@@ -17,7 +17,8 @@ def candidates(
     """The groups that may be cut, and for every other group why not.
 
     Of blocks × positions (grouped convolutions, attention heads) one is cut, since half of either is half of the axis:
-    `pairs` says which, unless nothing of that one may be.
+    `pairs` says which, unless nothing of that one may be. Many blocks of few positions go where an operator makes
+    blocks alone, as in front of a depthwise convolution with two filters a channel: its channels would all stay else.
     """
     why: dict[str, str] = {}
     for group in coupling.groups:
@@ -27,8 +28,8 @@ def candidates(
     free = {group.name for group in coupling.groups if group.name not in why}
     for blocks in coupling.groups:
         inside = [positions for positions in blocks.positions if positions.name in free]
-        if blocks.name in free and inside:
-            if pairs == "positions":
+        if blocks.name in free and blocks.name not in why and inside:
+            if pairs == "positions" and not blocks.goes_whole:
                 why[blocks.name] = f"its blocks stay, since each loses positions ({inside[0].name})"
             else:
                 why |= {p.name: f"its positions stay, since whole blocks go ({blocks.name})" for p in inside}
@@ -41,13 +42,13 @@ def matches(group: Group, globs: Iterable[str], roles: Sequence[str] = ("out",))
     for member in group.members:
         if member.role in roles:
             names |= _names(member.operator) | {member.use.name}
-    return any(fnmatchcase(name, glob) for glob in globs for name in names)
+    return is_called(names, globs)
 
 
 def _barred(group: Group, context: Context) -> str:
     if len(group) < 2:
         return "it has a single channel"
-    if matches(group, context.keep, ("out", "scale", "shift")):
+    if matches(group, context.keep, ("out", "scale", "shift", "step")):
         return "kept by --keep"
     if matches(group, context.keep_inputs, ("in",)):
         return "kept by --keep-inputs"

@@ -7,15 +7,17 @@ and one channel stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor, gcd
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from pruneir.coupling import Group
 from pruneir.errors import PruneirError
+from pruneir.pipeline.passes import Context
+from pruneir.selection.candidates import matches
 from pruneir.selection.scores import Scores
 
 Removed = dict[Group, np.ndarray]
@@ -41,6 +43,12 @@ class Budget:
     multiple: int = 1
     ratios: Mapping[Group, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, context: Context, groups: Collection[Group], **own: Any) -> Budget:
+        """A pass's own options, and what the target and the user's globs say of some groups."""
+        ratios = {group: share for glob, share in context.ratios.items() for group in groups if matches(group, [glob])}
+        return cls(multiple=context.target.channel_multiple, ratios=ratios, **own)
+
 
 def choose(
     scores: Scores,
@@ -56,18 +64,27 @@ def choose(
     if budget.macs is None:
         return _at(scores, budget, budget.ratio)
     assert macs_left is not None
-    if macs_left(_at(scores, budget, 1.0)) > budget.macs:
-        least = macs_left(_at(scores, budget, 1.0))
+    most = budget.macs
+    found = least(scores, budget, lambda removed: macs_left(removed) <= most)
+    if (left := macs_left(found)) > most:
         loosen = f", loosen {' and '.join(restrictions)}" if restrictions else ""
         raise PruneirError(
-            f"macs={budget.macs:g} is out of reach: the largest cut leaves {least:.3g} of the MACs; "
+            f"macs={most:g} is out of reach: the largest cut leaves {left:.3g} of the MACs; "
             f"raise macs or max_per_group{loosen}, or free more of the network (see `pruneir explain`)"
         )
+    return found
+
+
+def least(scores: Scores, budget: Budget, fits: Callable[[Removed], bool]) -> Removed:
+    """The choice of the least ratio that fits; where none does, all that the budget's caps let go."""
     low, high = 0.0, 1.0
-    total = sum(map(len, scores.values()))
-    for _ in range(ceil(np.log2(max(total, 2))) + 1):
+    if fits(nothing := _at(scores, budget, low)):
+        return nothing
+    if not fits(everything := _at(scores, budget, high)):
+        return everything
+    for _ in range(ceil(np.log2(max(sum(map(len, scores.values())), 2))) + 1):
         middle = (low + high) / 2
-        low, high = (low, middle) if macs_left(_at(scores, budget, middle)) <= budget.macs else (middle, high)
+        low, high = (low, middle) if fits(_at(scores, budget, middle)) else (middle, high)
     return _at(scores, budget, high)
 
 
@@ -106,8 +123,12 @@ def _step(group: Group, multiple: int) -> int:
     return multiple // gcd(multiple, group.repeats)
 
 
-def why_not_more(group: Group, cut: int, budget: Budget) -> str:
-    """In words, what stopped a group from losing more; empty if only its scores did."""
+def why_not_more(groups: Iterable[Group], removed: Removed, budget: Budget) -> dict[str, str]:
+    """In words, what stopped groups from losing more, by name; empty if only their scores did."""
+    return {group.name: _why_not_more(group, len(removed.get(group, ())), budget) for group in groups}
+
+
+def _why_not_more(group: Group, cut: int, budget: Budget) -> str:
     size = len(group)
     if cut >= size - 1:
         return "one channel stays"

@@ -24,10 +24,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from pruneir.calibrate import SecondMoments, second_moments
-from pruneir.calibrate.streaming import Progress, silent
 from pruneir.coupling import Coupling, Group
 from pruneir.data import Data
 from pruneir.graph import Operator
+from pruneir.progress import Progress, silent
 from pruneir.selection.readers import Reader, around, readers
 from pruneir.selection.wanda import deviations
 

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pruneir.calibrate.streaming import Progress, silent
 from pruneir.coupling import Coupling, Group
 from pruneir.data import Data
+from pruneir.progress import Progress, silent
 from pruneir.selection.gates import gates
 from pruneir.selection.optimal_brain import optimal_brain
 from pruneir.selection.readers import readers

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from pruneir.coupling import Coupling, Group
 from pruneir.errors import PruneirError
-from pruneir.pipeline.registry import did_you_mean
+from pruneir.names import did_you_mean
 from pruneir.selection.candidates import matches
 from pruneir.sparsity.weights import weights
 
@@ -54,18 +55,22 @@ def by_globs(groups: Sequence[Group], given: Sequence[str], first: Sequence[Grou
 
 
 def _runs(sizes: np.ndarray, count: int) -> list[range]:
-    """Indices cut into runs, none empty, so that the largest run is as small as can be (dynamic programming)."""
-    if not count:
-        return []
+    """Indices cut into runs, none empty: the largest is as small as can be, then the largest before the last cut, etc.
+
+    The more of the front is in earlier runs, the larger these and the smaller the last: where they cross is the best
+    place for a cut, for all ends at once.
+    """
     total = np.concatenate([[0.0], np.cumsum(sizes)])
-    best: Mapping[int, tuple[float, list[int]]] = {end: (float(total[end]), [0]) for end in range(1, len(sizes) + 1)}
-    for number in range(2, count + 1):
-        best = {
-            end: min(
-                (max(best[start][0], float(total[end] - total[start])), [*best[start][1], start])
-                for start in range(number - 1, end)
-            )
-            for end in range(number, len(sizes) + 1)
-        }
-    starts = best[len(sizes)][1]
-    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(sizes)], strict=True)]
+    ends = np.arange(len(total))
+    largest, cuts = total, []
+    for number in range(1, count):
+        crossing = number + np.searchsorted((largest + total)[number:], total)
+        places = np.clip([crossing - 1, crossing], number, np.maximum(ends - 1, number))
+        values = np.maximum(largest[places], total - total[places])
+        later = values[1] < values[0]
+        largest = np.where(later, values[1], values[0])
+        cuts.append(np.where(later, places[1], places[0]))
+    stops = [len(sizes)][:count]
+    for cut in reversed(cuts):
+        stops.append(int(cut[stops[-1]]))
+    return [range(start, stop) for start, stop in pairwise([0, *reversed(stops)])]

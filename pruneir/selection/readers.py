@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pruneir.calibrate import Matrix, Statistics, channel_statistics, matrix_of
-from pruneir.calibrate.streaming import Progress, silent
 from pruneir.coupling import Coupling, Group
 from pruneir.data import Data
 from pruneir.graph import Operator
+from pruneir.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -40,7 +40,8 @@ def batchnorm_scale(
 ) -> dict[Group, np.ndarray]:
     """|γ| of the BatchNorms that a group runs through (Liu et al., ICCV 2017); groups without one are left out.
 
-    Several BatchNorms of one group, as on a residual stream, are combined by `aggregate`.
+    Several BatchNorms of one group, as on a residual stream, are combined by `aggregate`. The scales of other norms
+    count alike; the steps of quantized tensors do not.
     """
     scored = {}
     for group in groups:

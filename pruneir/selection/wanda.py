@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pruneir.calibrate import Statistics
-from pruneir.calibrate.streaming import Progress, silent
 from pruneir.coupling import Coupling, Group
 from pruneir.data import Data
+from pruneir.progress import Progress, silent
 from pruneir.selection.readers import Reader, around, readers
 
 _STILL = 1e-6

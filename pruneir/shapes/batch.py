@@ -27,8 +27,7 @@ def _copy_first(graph: Graph, shapes: Shapes, operator: Operator) -> None:
     before, target = shapes.shape(operator.inputs[0]), graph.constant(operator.inputs[1])
     if not before or target is None or not target.size or target[0] != before[0] or operator.attribute("allowzero", 0):
         return
-    name = graph.fresh_name(operator.inputs[1])
-    graph.set_initializer(name, np.concatenate([[0], target[1:]]))
+    name = graph.define(graph.fresh_name(operator.inputs[1]), np.concatenate([[0], target[1:]]))
     graph.replace(operator, operator.with_input(1, name))
 
 
@@ -48,9 +47,7 @@ def _pad(graph: Graph, shapes: Shapes, operator: Operator) -> None:
     inputs: tuple[str, ...] = (operator.inputs[others[0]],)
     attributes: dict[str, object] = {}
     if graph.opset() >= 11:
-        name = graph.fresh_name(f"{operator.label}.pads")
-        graph.set_initializer(name, pads.reshape(-1))
-        inputs = (*inputs, name)
+        inputs = (*inputs, graph.define(graph.fresh_name(f"{operator.label}.pads"), pads.reshape(-1)))
     else:
         attributes = {"pads": tuple(pads.ravel().tolist())}
     graph.replace(operator, operator.with_(type="Pad", inputs=inputs, attributes=attributes))

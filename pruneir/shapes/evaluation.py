@@ -24,6 +24,8 @@ def evaluated(operator: Operator, values: list[np.ndarray | None], opset: int) -
     """The outputs of a standard operator at known inputs (None: absent); None if that cannot be said without data."""
     if operator.type in _RANDOM or any(isinstance(a, onnx.AttributeProto) for a in operator.attributes.values()):
         return None
+    if any(value is not None and value.dtype.kind in "OSU" for value in values):  # texts are no sizes
+        return None
     attributes = tuple(
         (key, _Content.of(value) if isinstance(value, np.ndarray) else value)
         for key, value in sorted(operator.attributes.items())

@@ -16,6 +16,9 @@ _SIZES = ((224, 256), (32, 64), (64, 96), (96, 128), (128, 160), (48, 80), (16, 
 _CHOICES = [(batches, sizes) for batches in (_BATCHES, (1, 1)) for sizes in _SIZES]
 """Sizes of axis 0 and of the other axes, in the order in which they are tried; some graphs fit a batch of one only."""
 
+_LONGEST = 2**31 - 1
+"""Entries of an axis of an input."""
+
 
 def input_sizes(graph: Graph, batch: int | None = None, other: int = 224) -> dict[str, tuple[int, ...]]:
     """A shape for every input that has to be fed; symbolic dimensions of one name get one size.
@@ -95,11 +98,15 @@ def symbol_of(graph: Graph, name: str, axis: int) -> str:
     return dim if isinstance(dim, str) and dim else f"{name}.{axis}"
 
 
-def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) -> Graph:
-    """A copy whose inputs have these shapes (sizes or symbols); what the file says of inner values goes.
+def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]] | None) -> Graph:
+    """A copy whose inputs have these shapes (sizes or symbols), inner values none; the graph itself if none is given.
 
     Where a fixed size of axis 0 becomes another, constants that hold the old one are rewritten (`free_batch`).
     """
+    if not given:
+        return graph
+    for name, shape in given.items():
+        _require_sizes(name, shape)
     copy = graph.copy()
     changed = [name for name, shape in given.items() if _changes_batch(graph, name, shape)]
     if changed:
@@ -125,6 +132,13 @@ def with_input_shapes(graph: Graph, given: Mapping[str, tuple[int | str, ...]]) 
             same = [n if n == m else None for n, m in zip(here, there, strict=True)]
             copy.declare(name, kind.elem_type, same)
     return copy
+
+
+def _require_sizes(name: str, shape: tuple[int | str, ...]) -> None:
+    """PruneirError for what is neither a size nor a symbol."""
+    for size in shape:
+        if isinstance(size, bool) or (isinstance(size, int) and not 0 < size <= _LONGEST) or size == "":
+            raise PruneirError(f"--input-shape: '{name}' cannot have an axis of {size!r}; give sizes from 1, or words")
 
 
 def _require_any_batch(graph: Graph, name: str, first: Shapes) -> None:

@@ -7,16 +7,19 @@ Weights towards dead channels do not count: what is alive is what somebody alive
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pruneir.constants import Moments, exact_constants, pads_with_zeros
 from pruneir.constants.linear import linear
-from pruneir.coupling import Coupling, Cut, Group
+from pruneir.coupling import Coupling, Group
+from pruneir.coupling.generators import Ids
+from pruneir.coupling.labels import Labels
 from pruneir.coupling.rule import Reading
-from pruneir.graph import Graph, Operator
+from pruneir.graph import Graph
 from pruneir.selection.choose import Removed
 
 PADDED = "{count} constant: zero padding before '{reader}' keeps {them}"
@@ -43,61 +46,92 @@ def dead_channels(coupling: Coupling, groups: Sequence[Group]) -> Dead:
     return _Search(coupling, groups).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What an operator hears of the channels that it sums over.
+
+    absorbed  `[n]`: what is constant, and goes into its bias
+    weights   `[groups, outputs, inputs]`: where they are not zero; None where they vary
+    outputs   of the channels that it makes, group by group; None where they stay
+    """
+
+    reading: Reading
+    absorbed: np.ndarray
+    weights: np.ndarray | None = None
+    outputs: Labels | None = None
+
+
 class _Search:
+    """The greatest fixpoint: all channels are dead but those that somebody alive misses."""
+
     def __init__(self, coupling: Coupling, groups: Sequence[Group]):
-        self.coupling = coupling
+        self.coupling, self.generators = coupling, coupling.generators
         self.groups = [group for group in groups if all(member.role != "recurrent" for member in group.members)]
         self.constants = exact_constants(coupling)
+        self.dead = coupling.dead((group, np.arange(len(group))) for group in self.groups)
+        self.readers = [self._reader(reading) for reading in coupling.traced.readings if not reading.labels.is_data]
+        self.makers: dict[int, list[int]] = defaultdict(list)
+        """By generator, which of the readers make channels of it."""
+        for index, reader in enumerate(self.readers):
+            if reader.outputs is not None:
+                for generator in np.unique(self._leaves(reader.outputs)).tolist():
+                    self.makers[generator].append(index)
 
     def run(self) -> Dead:
         """Start from all channels, and take out what is missed until no more is: what feeds only itself is dead too."""
-        removed: Removed = {group: np.arange(len(group)) for group in self.groups}
-        while True:
-            noisy = self._noisy(removed)
-            found = {group: dead[~noisy[group.roots[dead]]] for group, dead in removed.items()}
-            if all(len(found[group]) == len(dead) for group, dead in removed.items()):
-                found = {group: dead[len(dead) == len(group) :] for group, dead in removed.items()}
-                if all(len(found[group]) == len(dead) for group, dead in removed.items()):
-                    break
-            removed = found
-        removed = {group: dead for group, dead in removed.items() if len(dead)}
-        heard = self._noisy(removed, only_weights=True)
+        self._settle(range(len(self.readers)))
+        while whole := [group.roots[0] for group in self.groups if self.dead[group.roots].all()]:
+            self._settle(self._revive(np.array(whole)))
+        found = {group: np.flatnonzero(self.dead[group.roots]) for group in self.groups}
+        removed = {group: channels for group, channels in found.items() if len(channels)}
+        heard = np.zeros(len(self.generators), bool)
+        for reader in self.readers:
+            heard[self._missed(reader, self._weighed(reader))] = True
         unread = sum(int((~heard[group.roots[channels]]).sum()) for group, channels in removed.items())
-        return Dead(removed, self.constants, unread, self._padded(removed))
+        return Dead(removed, self.constants, unread, self._padded())
 
-    def _noisy(self, removed: Removed, *, only_weights: bool = False) -> np.ndarray:
-        """One truth value per generator: whether some operator would miss it."""
-        cut = self.coupling.cut(self.coupling.dead(removed.items()))
-        noisy = np.zeros(len(self.coupling.generators), bool)
-        for reading in self.coupling.traced.readings:
-            if reading.labels.is_data:
-                continue
-            missed = self._weighed(reading, cut)
-            if not only_weights:
-                missed &= ~self._absorbed(reading)
-            self._mark(noisy, reading, missed)
-        return noisy
+    def _settle(self, readers: Iterable[int]) -> None:
+        """Let live whatever is missed, from the end on, until no more is."""
+        waiting = dict.fromkeys(readers)
+        while waiting:
+            reader = self.readers[waiting.popitem()[0]]
+            missed = self._missed(reader, self._weighed(reader) & ~reader.absorbed)
+            waiting |= dict.fromkeys(self._revive(missed[self.dead[missed]]))
 
-    def _mark(self, noisy: np.ndarray, reading: Reading, missed: np.ndarray) -> None:
-        labels = reading.labels
-        rows = missed.reshape(labels.outer, len(labels.base), labels.inner).any(axis=(0, 2))
-        noisy[self.coupling.generators.leaves(labels.base)[rows]] = True
+    def _revive(self, generators: Ids) -> list[int]:
+        """Let some generators live; the readers that make channels of them."""
+        self.dead[generators] = False
+        return [index for generator in generators.tolist() for index in self.makers.get(generator, ())]
 
-    def _weighed(self, reading: Reading, cut: Cut) -> np.ndarray:
-        """Which positions have a weight that is not zero towards an output that stays, `[n]`."""
-        positions = len(reading.labels)
+    def _reader(self, reading: Reading) -> _Reader:
         weights = _columns(self.coupling.graph, reading)
+        absorbed = self._absorbed(reading)
         if weights is None:
-            return np.ones(positions, bool)
-        outputs = self._kept_outputs(reading.operator, weights.shape[0] * weights.shape[1], cut)
-        there = (weights != 0) & outputs.reshape(weights.shape[0], weights.shape[1], 1)
-        return np.asarray(there.any(axis=1).reshape(-1))
+            return _Reader(reading, absorbed)
+        state = self.coupling.traced.values[reading.operator.outputs[0]]
+        axis = 1 if reading.operator.is_a("Conv", "ConvTranspose") else len(state.labels) - 1
+        labels = state.labels[axis]
+        fits = labels is not None and len(labels) == weights.shape[0] * weights.shape[1]
+        return _Reader(reading, absorbed, weights, labels if fits else None)
 
-    def _kept_outputs(self, operator: Operator, count: int, cut: Cut) -> np.ndarray:
-        state = self.coupling.traced.values[operator.outputs[0]]
-        labels = state.labels[1 if operator.is_a("Conv", "ConvTranspose") else len(state.labels) - 1]
-        mask = cut.mask(labels) if labels is not None else np.ones(count, bool)
-        return mask if len(mask) == count else np.ones(count, bool)
+    def _missed(self, reader: _Reader, positions: np.ndarray) -> Ids:
+        """The generators of some positions, `[n]`."""
+        labels = reader.reading.labels
+        rows = positions.reshape(labels.outer, len(labels.base), labels.inner).any(axis=(0, 2))
+        return np.unique(self._leaves(labels)[rows])
+
+    def _leaves(self, labels: Labels) -> Ids:
+        return self.generators.leaves(labels.base)
+
+    def _weighed(self, reader: _Reader) -> np.ndarray:
+        """Which positions have a weight that is not zero towards an output that lives, `[n]`."""
+        if reader.weights is None:
+            return np.ones(len(reader.reading.labels), bool)
+        if reader.outputs is None:
+            return np.asarray(reader.weights.any(axis=1).reshape(-1))
+        alive = reader.outputs.spread(np.logical_not(self.dead[self._leaves(reader.outputs)].any(axis=1)))
+        there = reader.weights & alive.reshape(*reader.weights.shape[:2], 1)
+        return np.asarray(there.any(axis=1).reshape(-1))
 
     def _absorbed(self, reading: Reading) -> np.ndarray:
         """Which positions are constant, and can be taken into the operator's bias exactly."""
@@ -114,21 +148,21 @@ class _Search:
         fits = known is not None and known.axis == reading.axis and len(known.mean) == len(reading.labels)
         return known if fits else None
 
-    def _padded(self, removed: Removed) -> dict[str, str]:
+    def _padded(self) -> dict[str, str]:
         """By group, which constant channels stay for the zeros around an image."""
-        cut = self.coupling.cut(self.coupling.dead(removed.items()))
+        group_of = np.full(len(self.generators), -1)
+        for index, group in enumerate(self.groups):
+            group_of[group.roots] = index
         why = {}
-        for reading in self.coupling.traced.readings:
+        for reader in self.readers:
+            reading = reader.reading
             known = self._known(reading)
-            if known is None or reading.labels.is_data or not pads_with_zeros(reading.operator):
+            if known is None or not pads_with_zeros(reading.operator):
                 continue
-            held = np.zeros(len(self.coupling.generators), bool)
-            self._mark(held, reading, self._weighed(reading, cut) & (known.variance == 0) & (known.mean != 0))
-            for group in self.groups:
-                count = int(held[group.roots].sum())
-                if count:
-                    them = "it" if count == 1 else "them"
-                    why[group.name] = PADDED.format(count=count, reader=reading.operator.label, them=them)
+            held = group_of[self._missed(reader, self._weighed(reader) & (known.variance == 0) & (known.mean != 0))]
+            for index, count in zip(*np.unique(held[held >= 0], return_counts=True), strict=True):
+                them = "it" if count == 1 else "them"
+                why[self.groups[index].name] = PADDED.format(count=count, reader=reading.operator.label, them=them)
         return why
 
 

@@ -115,12 +115,10 @@ def _counting(graph: Graph, weight: Weight, operator: Operator, slot: int) -> tu
     read = operator.inputs[1 - slot]
     there = make("Cast", "there", make("Cast", "nonzero", read, to=onnx.TensorProto.BOOL), to=onnx.TensorProto.FLOAT)
     kernel, count = graph.fresh_name(f"{operator.label}.kernel"), graph.fresh_name(f"{operator.label}.count")
-    graph.set_initializer(kernel, _outputs_summed(weight, operator))
-    graph.header.ir_version = max(graph.header.ir_version, 4)
+    graph.define(kernel, _outputs_summed(weight, operator))
     given: tuple[str, ...] = (kernel, there) if slot == 0 else (there, kernel)
     if operator.is_a("Gemm"):  # before opset 11 it must have a third input
-        none = graph.fresh_name(f"{operator.label}.none")
-        graph.set_initializer(none, np.zeros(1, np.float32))
+        none = graph.define(graph.fresh_name(f"{operator.label}.none"), np.zeros(1, np.float32))
         given = (*given, none)
     counting = operator.with_(inputs=given, outputs=(count,), name=count).with_attributes(alpha=None, beta=None)
     graph.add(counting)

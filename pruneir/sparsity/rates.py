@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
@@ -14,8 +13,9 @@ from pruneir.detection.anchors import Anchors
 from pruneir.errors import PruneirError
 from pruneir.folding.edit import remove_dead
 from pruneir.graph import Graph
+from pruneir.names import is_called, require_matches
 from pruneir.onnx_io import evaluate
-from pruneir.pipeline.run import require_matches
+from pruneir.progress import Progress, silent
 from pruneir.score import score
 from pruneir.sparsity.sites import Site
 from pruneir.sparsity.winners import Winners, put, put_static, stride, winners
@@ -44,7 +44,7 @@ class Shares:
         found: float | None = 1.0
         known = list(names)
         for glob, share in self._entries:
-            if any(fnmatchcase(name, glob) for name in known):
+            if is_called(known, [glob]):
                 found = share
         return found
 
@@ -53,14 +53,15 @@ class Shares:
         require_matches(self.option, [glob for glob, _ in self._entries if glob != "*"], names)
 
     def _entry(self, each: float | str, auto: bool) -> tuple[str, float | None]:
-        glob, _, text = each.rpartition("=") if isinstance(each, str) else ("", "", str(each))
-        if auto and text == AUTO:
+        glob, equals, text = each.rpartition("=") if isinstance(each, str) else ("", "", str(each))
+        named = bool(glob) or not equals
+        if auto and text == AUTO and named:
             return glob or "*", None
         try:
             share = float(text)
         except ValueError:
             share = -1.0
-        if not 0 < share <= 1:
+        if not (named and 0 < share <= 1):
             wanted = "a share above 0, up to 1" + (", or auto" if auto else "")
             raise PruneirError(f"{self.option}: '{each}' is not {wanted}; of one layer it is GLOB=SHARE")
         return glob or "*", share
@@ -110,7 +111,7 @@ def smallest_rates(
     data: Data,
     drop: float,
     sample: float = 1.0,
-    progress: Callable[[str, float], None] = lambda what, share: None,
+    progress: Progress = silent,
     *,
     anchors: Anchors | None = None,
 ) -> dict[Site, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
+from pruneir.progress import Progress, silent
 from pruneir.score import Score, score
 from pruneir.sparsity.thresholds import by_quality, largest
 from pruneir.sparsity.weights import Weight, masked, weights
@@ -73,7 +74,7 @@ def sensitivity(
     *,
     only: Sequence[str] = (),
     anchors: Anchors | None = None,
-    progress: Callable[[str, float], None] = lambda stage, share: None,
+    progress: Progress = silent,
 ) -> Sensitivity:
     """Prune each weight alone to each value, and score the network.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from math import prod
 
 from onnx import TensorProto
 
 from pruneir.graph import Graph, Operator
+from pruneir.names import is_called
 from pruneir.pipeline.passes import Context
 from pruneir.shapes import two_sizes
 from pruneir.sparsity.weights import weights
@@ -47,7 +47,7 @@ class Site:
 
     def is_called(self, globs: Iterable[str]) -> bool:
         """Whether a glob matches one of its names."""
-        return any(fnmatchcase(name, glob) for glob in globs for name in self.names)
+        return is_called(self.names, globs)
 
 
 def sites(graph: Graph, context: Context) -> list[Site]:

@@ -77,7 +77,6 @@ def zeroed(graph: Graph, every: Sequence[Weight], masks: Masks, why: Mapping[str
 def multiplied(graph: Graph, masks: Masks) -> Graph:
     """The graph with every mask as a factor of its weight, in an operator of its own."""
     result = graph.copy()
-    result.header.ir_version = max(result.header.ir_version, 4)
     for name, mask in masks.items():
         array = graph.constant(name)
         assert array is not None
@@ -88,8 +87,8 @@ def multiplied(graph: Graph, masks: Masks) -> Graph:
         else:
             del result.initializers[name]
             result.inputs = [each for each in result.inputs if each != name]
-        result.set_initializer(whole, array)
-        result.set_initializer(factor, mask.astype(array.dtype))
+        result.define(whole, array)
+        result.define(factor, mask.astype(array.dtype))
         result.add(Operator("Mul", (whole, factor), (name,), name=factor))
     return result
 

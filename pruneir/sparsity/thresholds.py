@@ -11,6 +11,9 @@ import numpy as np
 from pruneir.errors import PruneirError
 from pruneir.sparsity.weights import Weight
 
+_LONGEST = 65536
+"""Weights in the groups of a pattern."""
+
 
 def by_quality(weight: Weight, quality: float) -> np.ndarray:
     """True where |w| ≥ q·σ (Han et al., NIPS 2015); the largest entry stays in any case.
@@ -54,8 +57,10 @@ def pattern_of(text: str) -> tuple[int, int]:
     """The two numbers of a pattern such as "2:4". PruneirError if it is none."""
     found = re.fullmatch(r"(\d+):(\d+)", text)
     few, of = map(int, found.groups()) if found else (0, 0)
-    if not 0 < few < of:
-        raise PruneirError(f"pattern '{text}' is not N:M with N of M weights to keep, such as 2:4")
+    if not 0 < few < of <= _LONGEST:
+        raise PruneirError(
+            f"pattern '{text}' is not N:M with N of M weights to keep, such as 2:4, M at most {_LONGEST:,}"
+        )
     return few, of
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 
 from pruneir.graph import Graph, Operator
-from pruneir.verify.tolerance import is_float
+from pruneir.names import is_called
+from pruneir.tolerance import is_float
 
 Masks = Mapping[str, np.ndarray]
 """By tensor name: True where a weight stays, of the tensor's shape."""
@@ -74,7 +74,7 @@ class Weight:
 
     def is_called(self, globs: Iterable[str]) -> bool:
         """Whether a glob matches one of its names."""
-        return any(fnmatchcase(name, glob) for glob in globs for name in self.names)
+        return is_called(self.names, globs)
 
 
 def weights(graph: Graph) -> list[Weight]:
@@ -98,11 +98,7 @@ def with_values(graph: Graph, values: Mapping[str, np.ndarray]) -> Graph:
     """A graph of its own in which some constant tensors have other values, of the same shape."""
     result = graph.copy()
     for name, array in values.items():
-        held = result.producer(name)
-        if held is not None:  # a Constant operator
-            result.remove(held)
-            result.header.ir_version = max(result.header.ir_version, 4)
-        result.set_initializer(name, array)
+        result.define(name, array)
     return result
 
 

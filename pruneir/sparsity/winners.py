@@ -118,14 +118,16 @@ def winners(graph: Graph) -> list[Winners]:
     return [found for operator in graph.operators if (found := _read(graph, operator)) is not None]
 
 
-def winner_rate(graph: Graph, value: str) -> float:
-    """The share of a value's elements that win, where it is behind a mask whose k and size are known; else 1."""
-    mask = _read(graph, operator) if (operator := graph.producer(value)) is not None else None
-    if mask is None or mask.kept is None:
-        return 1.0
-    shape = infer(graph).shape(mask.source)
-    size = prod(shape[1:]) if shape is not None else 0
-    return min(1.0, mask.kept / -(-size // mask.step)) if size else 1.0
+def winner_rates(graph: Graph) -> dict[str, float]:
+    """The share of its elements that win, of each value behind a mask whose k and size are known."""
+    found: dict[str, float] = {}
+    if masks := winners(graph):
+        shapes = infer(graph)
+        for mask in masks:
+            size = prod((shapes.shape(mask.source) or (0, 0))[1:])
+            if mask.kept is not None and size:
+                found[mask.output] = min(1.0, mask.kept / -(-size // mask.step))
+    return found
 
 
 class _Maker:
@@ -133,7 +135,6 @@ class _Maker:
 
     def __init__(self, graph: Graph, value: str):
         self.graph, self.value = graph, value
-        graph.header.ir_version = max(graph.header.ir_version, 4)  # initializers need not be inputs
 
     def __call__(self, kind: str, what: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
         names = tuple(self.name(what if not index else f"{what}_where") for index in range(outputs))
@@ -144,9 +145,7 @@ class _Maker:
         return self.graph.fresh_name(f"{self.value}.{what}")
 
     def constant(self, what: str, array: np.ndarray) -> str:
-        name = self.name(what)
-        self.graph.set_initializer(name, array)
-        return name
+        return self.graph.define(self.name(what), array)
 
     def numbers(self, what: str, *lists: list[int]) -> list[str]:
         return [self.constant(f"{what}.{index}", np.array(each, np.int64)) for index, each in enumerate(lists)]

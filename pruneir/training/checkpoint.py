@@ -11,6 +11,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pruneir.graph import Graph
 from pruneir.onnx_io.model import skeleton
 from pruneir.training.history import Epoch, Judged, epoch_of
 from pruneir.training.program import constants
-from pruneir.training.state import State
+from pruneir.training.state import State, shapes
 
 _NAME = "training.safetensors"
 _SCHEMA = 1
@@ -51,6 +52,21 @@ class Checkpoint:
     before: Judged
     best: State
     chosen: int
+
+    def misfit(self, given: State, optimizer: torch.optim.Optimizer) -> str:
+        """What is not of a training with such a state and optimizer; empty if that may go on from here."""
+        wanted = shapes(given)
+        if shapes(self.state) != wanted or (self.best and shapes(self.best) != wanted):
+            return "its tensors are not those of the network"
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        for name, buffer in self.optimizer.items():
+            index = int(name.partition("/")[0])
+            if index >= len(weights) or (buffer.ndim and buffer.shape != weights[index].shape):
+                return "its buffers are not those of the optimizer"
+        numbers = [epoch.number for epoch in self.history]
+        if numbers != list(range(1, len(numbers) + 1)) or not 0 <= self.chosen <= len(numbers):
+            return "its epochs are not in order"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,8 @@ class Folder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PruneirError(f"{self.path}: no such folder can be made ({error.strerror})") from None
+        for draft in self.path.glob(f".{_NAME}.*"):  # what a killed run left half written
+            draft.unlink(missing_ok=True)
         if not self.file.exists():
             return None
         if not resume:
@@ -84,7 +102,11 @@ class Folder:
         try:
             return self._read()
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-            raise PruneirError(f"{self.file} is damaged ({error}); remove it to start again") from None
+            raise self.damaged(str(error)) from None
+
+    def damaged(self, why: str) -> PruneirError:
+        """What to raise where the file holds what no training of this kind wrote."""
+        return PruneirError(f"{self.file} is damaged ({why}); remove it to start again")
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint in place of the last."""
@@ -107,12 +129,15 @@ class Folder:
         except (OSError, SafetensorError) as error:
             raise PruneirError(f"{self.file} cannot be written ({error}); check the folder") from None
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong first is told
+                draft.unlink(missing_ok=True)
 
     def _read(self) -> Checkpoint:
         parts: dict[str, State] = {"state": {}, "optimizer": {}, "best": {}}
         with safe_open(self.file, "pt") as archive:
             told = json.loads(archive.metadata()["pruneir"])
+            if told["schema"] != _SCHEMA:
+                raise ValueError(f"schema {told['schema']!r}, not {_SCHEMA}")
             for key in archive.keys():  # noqa: SIM118 - it is no mapping
                 kind, _, name = key.partition("/")
                 parts[kind][name] = archive.get_tensor(key)
@@ -134,7 +159,7 @@ class Folder:
 def mark_of(
     options: Mapping[str, object], networks: Mapping[str, Graph | None], samples: Mapping[str, Data | None]
 ) -> dict[str, str]:
-    """What tells trainings apart: the options, the networks, the number and the first of the samples."""
+    """What tells trainings apart: options, networks, and of the samples what makes them, their number and the first."""
     found = {name: str(value) for name, value in options.items()}
     for what, graph in networks.items():
         if graph is not None:
@@ -144,7 +169,7 @@ def mark_of(
             found[what] = digest.hexdigest()[:16]
     for what, data in samples.items():
         if data is not None:
-            digest = hashlib.sha256(str(len(data)).encode())
+            digest = hashlib.sha256(f"{len(data)}{data.code}".encode())
             batch = next(data.batches(8, data.batch or 8))
             labels = {"labels": batch.labels} if batch.labels is not None else {}
             for name, array in (batch.feeds | labels).items():

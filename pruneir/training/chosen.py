@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
-from pruneir.pipeline.run import require_matches
+from pruneir.names import is_called, require_matches
 
 
 def chosen(graph: Graph, weights: Iterable[str], freeze: tuple[str, ...], only: tuple[str, ...]) -> list[str]:
@@ -24,7 +23,7 @@ def chosen(graph: Graph, weights: Iterable[str], freeze: tuple[str, ...], only: 
     for flag, globs in (("freeze", freeze), ("only", only)):
         require_matches(flag, globs, known)
     found = [
-        name for name, names in called.items() if (not only or matches(names, only)) and not matches(names, freeze)
+        name for name, names in called.items() if (not only or is_called(names, only)) and not is_called(names, freeze)
     ]
     if not found:
         raise PruneirError("freeze and only leave no weight to train; let one of them match less")
@@ -39,8 +38,3 @@ def names_of(graph: Graph, tensor: str) -> set[str]:
         if operator.is_a("Identity", "Transpose", "Reshape", "Cast", "Unsqueeze", "Squeeze"):
             names |= names_of(graph, operator.outputs[0])
     return names
-
-
-def matches(names: Iterable[str], globs: Iterable[str]) -> bool:
-    """Whether a glob matches one of the names."""
-    return any(fnmatchcase(name, glob) for glob in globs for name in names)

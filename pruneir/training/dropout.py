@@ -8,16 +8,17 @@ that are not zero. A layer that reads the winners of a value alone, at a rate r,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod, sqrt
 
 import numpy as np
 
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, Operator
+from pruneir.names import is_called, require_matches
 from pruneir.pipeline.plan import Plan
-from pruneir.pipeline.run import require_matches
-from pruneir.sparsity.winners import winner_rate
-from pruneir.training.chosen import matches, names_of
+from pruneir.sparsity.winners import winner_rates
+from pruneir.training.chosen import names_of
 from pruneir.training.options import Training
 
 _DEFAULT = 0.5
@@ -30,16 +31,17 @@ def with_dropout(graph: Graph, training: Training, plan: Plan) -> tuple[Graph, d
     plan  what was cut of the weights so far
     """
     result, ratios = graph.copy(), {}
+    rates = winner_rates(graph) if training.adjust_dropout else {}
     if training.adjust_dropout:
         for operator in graph.operators:
             layer = _layer_behind(graph, operator) if operator.is_a("Dropout") else None
             if layer is not None:
-                ratio = _ratio(graph, operator) * _factor(graph, layer, plan)
+                ratio = _ratio(graph, operator) * _factor(graph, layer, plan, rates)
                 result.replace(operator, _dropping(result, operator, ratio))
                 ratios[layer.label] = ratio
     if training.dropout:
         for layer in _layers(graph, training.dropout_at):
-            ratio = training.dropout * (_factor(graph, layer, plan) if training.adjust_dropout else 1.0)
+            ratio = training.dropout * (_factor(graph, layer, plan, rates) if training.adjust_dropout else 1.0)
             slot = 1 - _weight_slot(graph, layer)
             source = layer.inputs[slot]
             dropped = result.fresh_name(f"{layer.label}.dropped")
@@ -57,7 +59,7 @@ def _layers(graph: Graph, globs: tuple[str, ...]) -> list[Operator]:
     layers = [op for op in graph.operators if op.is_a("Gemm", "MatMul", "Conv") and _weight_slot(graph, op) >= 0]
     called = {layer: names_of(graph, layer.inputs[_weight_slot(graph, layer)]) | {layer.label} for layer in layers}
     require_matches("dropout_at", globs, {name for names in called.values() for name in names})
-    found = [layer for layer in layers if (matches(called[layer], globs) if globs else not layer.is_a("Conv"))]
+    found = [layer for layer in layers if (is_called(called[layer], globs) if globs else not layer.is_a("Conv"))]
     if not found:
         raise PruneirError("dropout: the network has no Gemm or MatMul; name Conv nodes by dropout_at")
     return found
@@ -79,7 +81,7 @@ def _weight_slot(graph: Graph, layer: Operator) -> int:
     return next((slot for slot in (1, 0) if graph.constant(layer.inputs[slot]) is not None), -1)
 
 
-def _factor(graph: Graph, layer: Operator, plan: Plan) -> float:
+def _factor(graph: Graph, layer: Operator, plan: Plan, rates: Mapping[str, float]) -> float:
     """√(connections now / connections before), of a layer, and √(winner rate)."""
     slot = _weight_slot(graph, layer)
     name = layer.inputs[slot]
@@ -87,7 +89,7 @@ def _factor(graph: Graph, layer: Operator, plan: Plan) -> float:
     assert weight is not None
     cut = plan.kept.get(name, {})
     before = prod(cut[axis][0] if axis in cut else size for axis, size in enumerate(weight.shape))
-    rate = winner_rate(graph, layer.inputs[1 - slot])
+    rate = rates.get(layer.inputs[1 - slot], 1.0)
     return sqrt(rate * np.count_nonzero(weight) / before) if before else 1.0
 
 
@@ -102,6 +104,5 @@ def _dropping(graph: Graph, operator: Operator, ratio: float) -> Operator:
     """A Dropout with another ratio: an input since opset 12, an attribute before."""
     if graph.opset() < 12:
         return operator.with_attributes(ratio=ratio)
-    name = graph.fresh_name(f"{operator.outputs[0]}.ratio")
-    graph.set_initializer(name, np.array(ratio, np.float32))
+    name = graph.define(graph.fresh_name(f"{operator.outputs[0]}.ratio"), np.array(ratio, np.float32))
     return operator.with_input(1, name)

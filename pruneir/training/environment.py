@@ -16,9 +16,10 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise PruneirError(f"train: device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        told = str(error).splitlines()[0].partition(". ")[0]
+        raise PruneirError(f"train: device '{name}' cannot be used: {told}; give cpu, or auto") from None
     return device
 
 

@@ -7,7 +7,6 @@ the batch of step n, from 0, has the share max(1 − momentum, 2 / (n + 2)).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from pruneir.data import Data
+from pruneir.progress import Progress
 from pruneir.training.feeding import Fed, Feeder
 from pruneir.training.judging import Judge
 from pruneir.training.network import Network
@@ -22,8 +22,6 @@ from pruneir.training.options import Training
 from pruneir.training.penalties import Penalties
 from pruneir.training.rates import rate
 from pruneir.training.state import is_finite, taken
-
-Progress = Callable[[str, float], None]
 
 
 class NotFinite(Exception):

@@ -76,8 +76,8 @@ class Feeder:
         labels, own = None, batch.own_labels
         if batch.labels is not None:
             if batch.labels.dtype.kind not in "biuf":
-                raise PruneirError(f"labels are {batch.labels.dtype}, not numbers; no loss takes these")
+                raise PruneirError(f"{batch.source}: labels are {batch.labels.dtype}, not numbers; no loss takes these")
             if not np.isfinite(batch.labels).all():
-                raise PruneirError("labels hold NaN or infinity, from which nothing can be learned; mend them")
+                raise PruneirError(f"{batch.source}: labels hold NaN or infinity; mend them")
             labels = tensor_of(batch.labels if batch.boxes or own is None else own).to(self.device)
         return Fed(feeds, labels, batch.count, rows, own)

@@ -9,26 +9,28 @@ from math import isfinite
 from pathlib import Path
 
 from pruneir.data import Data
-from pruneir.detection.anchors import given_anchors
+from pruneir.detection.anchors import Anchors
 from pruneir.detection.heads import heads_if_any, heads_of
 from pruneir.errors import PruneirError
 from pruneir.files import digests
 from pruneir.graph import Graph
 from pruneir.pipeline.plan import Plan
+from pruneir.progress import Progress, silent
 from pruneir.training import checkpoint as files
 from pruneir.training.checkpoint import Checkpoint, Folder
 from pruneir.training.chosen import chosen
 from pruneir.training.dropout import with_dropout
 from pruneir.training.environment import device_of, settings
-from pruneir.training.epochs import NotFinite, Progress, Stepper
+from pruneir.training.epochs import NotFinite, Stepper
 from pruneir.training.feeding import Feeder
 from pruneir.training.heads import counterparts
 from pruneir.training.history import Epoch, Fitted, Judged, which
 from pruneir.training.judging import Judge, float_outputs
 from pruneir.training.losses import Loss
+from pruneir.training.multibox import require_boxes
 from pruneir.training.network import Network
 from pruneir.training.objective import loss_of
-from pruneir.training.options import Training
+from pruneir.training.options import LOSSES, Training
 from pruneir.training.parameters import untied
 from pruneir.training.penalties import Masks, Penalties, sparsity_of
 from pruneir.training.rates import optimizer
@@ -62,7 +64,8 @@ def fit(
     seed: int = 0,
     masks: Masks | None = None,
     plan: Plan | None = None,
-    progress: Progress = lambda text, share: None,
+    anchors: Anchors | None = None,
+    progress: Progress = silent,
     checkpoints: Path | None = None,
     resume: bool = False,
     penalties: Penalizing = Penalties,
@@ -75,6 +78,7 @@ def fit(
     seed         of the order of samples and of dropout
     masks        by tensor: what may differ from zero
     plan         what was cut of the network before, for the dropout that this leaves
+    anchors      of a detector, for its loss and its score; none: those that one of the graphs holds
     progress     told what it is at, and the share that is done
     checkpoints  a folder for the state after each epoch; with `resume` a training that was stopped goes on from there
     penalties    makes what acts on gradients and weights in each step; what it keeps to itself is in no checkpoint
@@ -84,11 +88,13 @@ def fit(
     if training.patience is not None and validation is None:
         raise PruneirError("patience is of the validation score; give --val")
     with settings(training.threads):
-        run = _Run(untied(graph), training, data, validation, teacher, seed, masks, plan or Plan(), progress, penalties)
+        given = (training, data, validation, teacher, anchors, seed, masks, plan or Plan(), progress, penalties)
+        run = _Run(untied(graph), *given)
         folder = None
         if checkpoints is not None:
             named = {f"the file of {name}": digest[:16] for name, digest in digests(training).items()}
-            told = {**training.options, **named, "seed": seed}
+            boxes = {} if anchors is None else {"the file of anchors": str(anchors)}
+            told = {**training.options, **boxes, **named, "seed": seed}
             networks = {"network": graph, "teacher": teacher}
             folder = Folder(checkpoints, files.mark_of(told, networks, {"data": data, "validation": validation}))
         return run.run(folder, resume=resume)
@@ -111,6 +117,7 @@ class _Run:
         data: Data,
         validation: Data | None,
         teacher: Graph | None,
+        anchors: Anchors | None,
         seed: int,
         masks: Masks | None,
         plan: Plan,
@@ -134,8 +141,9 @@ class _Run:
         outputs = float_outputs(graph, self.network.eval(), self.feeder.fed(first))
         networks = [graph, *([teacher] if teacher is not None else [])]
         boxes = heads_of if training.loss == "multibox" else heads_if_any
-        heads = boxes(networks, outputs, given_anchors(training.anchors))
+        heads = boxes(networks, outputs, anchors)
         self.loss: Loss = loss_of(graph, training, labels, teacher is not None, heads)
+        self._require_labels()
         learned, theirs = None, {}
         if teacher is not None and (self.loss.teaches or labels is None):
             theirs = counterparts(graph, teacher)
@@ -160,7 +168,9 @@ class _Run:
         self.penalties.mask()
         self._steady()
         self.given = taken(self.network)
-        if found is not None:
+        if found is not None and folder is not None:
+            if why := found.misfit(self.given, self.optimizer):
+                raise folder.damaged(why)
             before, best = self._restored(found)
         else:
             self.progress("judging", 0.0)
@@ -256,6 +266,15 @@ class _Run:
             device=str(self.device),
             notes=tuple(self.notes),
         )
+
+    def _require_labels(self) -> None:
+        """PruneirError where a loss of labels finds none to judge by, or boxes of nothing to learn from."""
+        if self.training.loss == "multibox":
+            require_boxes(self.data)
+        if self.training.loss not in LOSSES or self.loss.text == "distillation" or self.validation is None:
+            return
+        if not self.validation.has_labels:
+            raise PruneirError(f"--val has no labels, and loss={self.loss.text} needs some; label it, or leave it out")
 
     def _require_lesson(self) -> None:
         """NothingToLearn where only the distance from the teacher counts, and that is zero."""

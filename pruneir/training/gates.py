@@ -26,8 +26,8 @@ from pruneir.data import Data
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, Operator
 from pruneir.pipeline.plan import Plan
+from pruneir.progress import Progress, silent
 from pruneir.selection.readers import Reader
-from pruneir.training.epochs import Progress
 from pruneir.training.fit import fit
 from pruneir.training.history import Fitted
 from pruneir.training.network import Network
@@ -88,7 +88,7 @@ def gated(
     *,
     seed: int = 0,
     plan: Plan | None = None,
-    progress: Progress = lambda text, share: None,
+    progress: Progress = silent,
 ) -> Gated:
     """Train a graph, whose nodes have gates where they are read; the graph is not changed.
 
@@ -188,12 +188,11 @@ def _with_gates(
     result, gates = graph.copy(), {}
     undo: list[tuple[str, int, str]] = []
     one = f"{_PLACE}/one"
-    result.header.ir_version = max(result.header.ir_version, 4)
     dtype = next((reader.array.dtype for readers in read.values() for reader in readers), np.dtype(np.float32))
-    result.set_initializer(one, np.ones(1, dtype))
+    result.define(one, np.ones(1, dtype))
     for number, (group, readers) in enumerate(read.items()):
         alpha = gates[group] = f"{_PLACE}/{number}"
-        result.set_initializer(alpha, np.ones(len(group), dtype))
+        result.define(alpha, np.ones(len(group), dtype))
         wide = f"{alpha}/wide"
         for place, reader in enumerate(readers):
             base = f"{alpha}/{place}"
@@ -203,8 +202,8 @@ def _with_gates(
             if not place:
                 result.add(Operator("Concat", (alpha, one), (wide,), {"axis": 0}, wide), near=now)
             index = reader.channel.reshape(-1)
-            result.set_initializer(f"{base}/index", np.where(index < 0, len(group), index))
-            result.set_initializer(f"{base}/shape", np.array([-1, *[1] * _behind(reader)], np.int64))
+            result.define(f"{base}/index", np.where(index < 0, len(group), index))
+            result.define(f"{base}/shape", np.array([-1, *[1] * _behind(reader)], np.int64))
             for kind, inputs, output in (
                 ("Gather", (wide, f"{base}/index"), f"{base}/line"),
                 ("Reshape", (f"{base}/line", f"{base}/shape"), f"{base}/gate"),

@@ -9,6 +9,7 @@ import torch
 
 from pruneir.detection.detect import Detector
 from pruneir.detection.heads import Heads
+from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.score import Tally, kind_of
 from pruneir.training.feeding import Fed
@@ -93,7 +94,11 @@ class Judge:
 
 
 def float_outputs(graph: Graph, network: Network, batch: Fed) -> dict[str, tuple[int, ...]]:
-    """The outputs that are floats on a batch, and their shapes there."""
+    """The outputs that are floats on a batch, and their shapes there. PruneirError where one is not a number."""
     with torch.no_grad():
         values = network(batch.feeds)
-    return {name: tuple(values[name].shape) for name in graph.outputs if values[name].is_floating_point()}
+    found = {name: values[name] for name in graph.outputs if values[name].is_floating_point()}
+    for name, value in found.items():
+        if bool(value.isnan().any()):
+            raise PruneirError(f"'{name}' is NaN before any training; mend the network's weights, or give other data")
+    return {name: tuple(value.shape) for name, value in found.items()}

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pruneir.data import Data
 from pruneir.detection.anchors import Anchors
 from pruneir.detection.heads import Heads
-from pruneir.detection.truths import ASIDE, BOX, CLASS, padded
+from pruneir.detection.truths import ASIDE, BOX, CLASS, are_boxes, padded
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.training.heads import head_of
@@ -75,6 +76,13 @@ class Multibox:
                 "or shares of the image"
             )
         return found
+
+
+def require_boxes(data: Data) -> None:
+    """PruneirError where labels are boxes, but no sample has one."""
+    labels = (batch.own_labels for batch in data.batches())
+    if all(each is not None and are_boxes(each) and not (each[..., CLASS] >= 0).any() for each in labels):
+        raise PruneirError("loss=multibox: no sample has a box; classes count from 0, and −1 says that there is none")
 
 
 def multibox(graph: Graph, heads: Heads) -> Multibox:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, Operator
+from pruneir.tolerance import is_float
 from pruneir.training.ops import Mode
 from pruneir.training.parameters import roles
 from pruneir.training.program import Program, constants, tensor_of
-from pruneir.verify.tolerance import is_float
 
 
 class Network(nn.Module):  # type: ignore[misc]

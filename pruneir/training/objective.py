@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
@@ -11,12 +9,12 @@ from pruneir.data.entry import function_of
 from pruneir.detection.heads import Heads
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
-from pruneir.pipeline.run import require_matches
+from pruneir.names import is_called, require_matches
+from pruneir.tolerance import is_float
 from pruneir.training.heads import Head, head_of
 from pruneir.training.losses import Loss, Term, cross_entropy, distance, entry, mse, ranked
 from pruneir.training.multibox import multibox
 from pruneir.training.options import LOSSES, Training
-from pruneir.verify.tolerance import is_float
 
 
 def loss_of(
@@ -29,10 +27,13 @@ def loss_of(
     boxes    the outputs that tell boxes, for `loss=multibox`
     """
     loss = _loss_of(graph, training, labels, teacher, boxes)
-    if training.ranked and (not loss.teaches or training.loss not in LOSSES):
-        raise PruneirError(
-            f"ranked compares with a teacher, and loss={loss.text} does not; give loss=distill, or distill=SHARE"
-        )
+    if not loss.teaches or training.loss not in LOSSES:
+        for name in ("ranked", "match", "temperature", "output_weights"):
+            if getattr(training, name) != getattr(Training, name):
+                raise PruneirError(
+                    f"{name} is of the distance from a teacher, and loss={loss.text} does not compare with one; give "
+                    "loss=distill, or distill=SHARE"
+                )
     return loss
 
 
@@ -98,7 +99,7 @@ def _competing(training: Training, heads: list[Head], counting: list[Head]) -> l
     require_matches("ranked", training.ranked, [head.output for head in heads])
     found: dict[str, Head] = {}
     for glob in training.ranked:
-        named = {head.output: head for head in counting if fnmatchcase(head.output, glob)}
+        named = {head.output: head for head in counting if is_called([head.output], [glob])}
         if not named:
             raise PruneirError(f"ranked: what '{glob}' names has weight 0 in output_weights; leave one of them out")
         found |= named

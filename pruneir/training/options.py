@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from fnmatch import fnmatchcase
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pruneir import files
+from pruneir.conflicts import Idle, require_effect
 from pruneir.errors import PruneirError
+from pruneir.names import is_called
 
 _SHARES = ("distill", "dropout", "gamma")
 _POSITIVE = ("temperature", "lr")
 _NOT_NEGATIVE = ("clip", "momentum", "weight_decay", "warmup", "l1_gamma", "l1_weights", "l2_weights")
 _COUNTS = {"epochs": 1, "batch": 1, "patience": 1, "threads": 0}
+_MOST_THREADS = 1024
+"""What is far beyond a machine's cores ends torch without a word."""
+_COLDEST, _HOTTEST = 1e-3, 1e3
 LOSSES = ("auto", "cross-entropy", "mse", "multibox", "distill")
 
 
@@ -72,8 +76,16 @@ class Training:
     Needs the extra `train`. Example: `--pass 'train{epochs=5,lr=0.02}'`.
     """
 
+    idle: ClassVar[Idle] = {
+        "momentum": ("optimizer", ("sgd",)),
+        "decay_all": ("weight_decay", ()),
+        **dict.fromkeys(("milestones", "gamma"), ("schedule", ("step",))),
+        "l1_at": ("l1_weights", ()),
+        "dropout_at": ("dropout", ()),
+        "labelled": ("loss", ("auto", "cross-entropy", "mse")),
+    }
     epochs: int = 10
-    loss: str = "auto"
+    loss: str = field(default="auto", metadata=files.CODE)
     distill: float = 0.0
     match: Literal["auto", "classes", "values"] = "auto"
     ranked: tuple[str, ...] = ()
@@ -113,6 +125,8 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise PruneirError(f"train: {name}={value} is less than {least}")
+        if self.threads > _MOST_THREADS:
+            raise PruneirError(f"train: threads={self.threads} is more than {_MOST_THREADS}; 0 is what torch chooses")
         for name in (*_SHARES, *_POSITIVE, *_NOT_NEGATIVE):
             value = getattr(self, name)
             if value is None:
@@ -122,6 +136,8 @@ class Training:
                 raise PruneirError(f"train: {name}={value:g} is not {wanted}")
             if name in _SHARES and value > 1:
                 raise PruneirError(f"train: {name}={value:g} is not a share between 0 and 1")
+        if not _COLDEST <= self.temperature <= _HOTTEST:
+            raise PruneirError(f"train: temperature={self.temperature:g} is not from {_COLDEST:g} to {_HOTTEST:g}")
         if self.dropout == 1 or self.momentum >= 1:
             raise PruneirError("train: dropout and momentum are less than 1")
         if any(not 0 < share < 1 for share in self.milestones):
@@ -130,7 +146,10 @@ class Training:
             raise PruneirError(f"train: loss '{self.loss}' is not one of {', '.join(LOSSES)}, or module:function")
         if self.distill and self.loss == "distill":
             raise PruneirError("train: loss=distill is nothing else; distill is its share in a loss with labels")
+        if self.distill and self.loss not in LOSSES:
+            raise PruneirError(f"train: {self.loss} gets the teacher's outputs itself; leave distill out")
         self.weight_of("")
+        require_effect(self, f"pass {self.name}" if hasattr(self, "name") else "train")
 
     @property
     def rate(self) -> float:
@@ -153,7 +172,7 @@ class Training:
                 weight = -1.0
             if not name or not 0 <= weight < float("inf"):
                 raise PruneirError(f"train: output_weights takes NAME=WEIGHT, such as 'boxes=0.5', not '{text}'")
-            found = weight if fnmatchcase(output, name) else found
+            found = weight if is_called([output], [name]) else found
         return found
 
     @property

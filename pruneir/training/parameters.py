@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pruneir.graph import Graph, Operator
-from pruneir.verify.tolerance import is_float
+from pruneir.tolerance import is_float
 
 WEIGHTS: dict[str, tuple[int, ...]] = {
     "Attention": (0, 1, 2),
@@ -95,8 +95,7 @@ def untied(graph: Graph) -> Graph:
         source = operator.inputs[0]
         array = result.constant(source)
         if array is not None and is_float(array.dtype) and len(result.uses(source)) > 1:
-            result.remove(operator)
-            result.set_initializer(operator.outputs[0], array)
+            result.define(operator.outputs[0], array)
     return result
 
 

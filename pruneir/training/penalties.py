@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pruneir.errors import PruneirError
-from pruneir.pipeline.run import require_matches
-from pruneir.training.chosen import matches, names_of
+from pruneir.names import is_called, require_matches
+from pruneir.training.chosen import names_of
 from pruneir.training.history import Sparsity
 from pruneir.training.network import Network
 from pruneir.training.options import Training
@@ -97,7 +97,7 @@ def _at(network: Network, trained: list[str], globs: tuple[str, ...]) -> list[st
         return trained
     called = {name: names_of(network.graph, name) for name in trained}
     require_matches("l1_at", globs, {each for names in called.values() for each in names})
-    return [name for name, names in called.items() if matches(names, globs)]
+    return [name for name, names in called.items() if is_called(names, globs)]
 
 
 def _shares(weights: list[Tensor]) -> tuple[float, float] | None:

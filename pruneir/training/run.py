@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pruneir.data import Data, Scaling
+from pruneir.detection.anchors import given_anchors
 from pruneir.errors import PruneirError
 from pruneir.files import plan_of
 from pruneir.graph import Graph
+from pruneir.progress import Progress
 from pruneir.score import unread
-from pruneir.training.epochs import Progress
 from pruneir.training.fit import fit
 from pruneir.training.options import Training
 from pruneir.training.trained import Trained, plan_beside
@@ -50,6 +51,7 @@ def trained(
         teacher if teacher is not None else graph,
         seed=seed,
         plan=plan,
+        anchors=given_anchors(training.anchors),
         progress=progress,
         checkpoints=checkpoints,
         resume=resume,
@@ -57,5 +59,13 @@ def trained(
     judged = validation if validation is not None else data
     networks = [graph, *([teacher] if teacher is not None else [])]
     unscored = unread(networks, judged) if training.anchors is None else ""
-    told = (*data.warnings, *judged.warnings, *filter(None, (warning, unscored)))
+    unused = _unused(training, teacher, data, taught=bool(taught))
+    told = (*data.warnings, *judged.warnings, *filter(None, (warning, unscored, unused)))
     return Trained(fitted, training, seed, scaling, source, taught_by, plan, tuple(dict.fromkeys(told)))
+
+
+def _unused(training: Training, teacher: Graph | None, data: Data, *, taught: bool) -> str:
+    """A warning that nothing is learned from the teacher, since there are labels."""
+    if teacher is None or taught or not data.has_labels or training.loss not in ("auto", "cross-entropy", "mse"):
+        return ""
+    return "--teacher is not looked at, since the data have labels; give --distill SHARE, or --loss distill"

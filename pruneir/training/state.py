@@ -19,6 +19,11 @@ def taken(network: Network) -> State:
     return {name: tensor.detach().cpu().clone() for name, tensor in held.items()}
 
 
+def shapes(state: State) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def put(network: Network, state: Mapping[str, Tensor]) -> None:
     """Give a network a state, of its own or of another with the same weights."""

@@ -32,7 +32,7 @@ def steady_rate(stepper: Stepper) -> float:
     for factor in _FACTORS:
         now = highest * factor
         stepper.progress(f"trying lr {now:.2g}", 0.0)
-        torch.manual_seed(stepper.seed)
+        torch.manual_seed(stepper.seed % 2**63)
         losses = [stepper.step(batch, now) for _ in range(_STEPS + 1)]
         sound = is_finite(taken(stepper.network))
         put(stepper.network, given)

@@ -14,7 +14,7 @@ square. The mean of the square is then Σ (∂y/∂z)² over all of them: how mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from pruneir.calibrate.streaming import samples_of
 from pruneir.coupling import Coupling, Group, Member
 from pruneir.data import Data
 from pruneir.errors import PruneirError
+from pruneir.progress import Progress, silent
 from pruneir.selection.gates import gates
 from pruneir.training.feeding import Feeder
 from pruneir.training.heads import Head, head_of
@@ -42,7 +43,7 @@ def taylor(
     limit: int | None = None,
     batch: int = _BATCH,
     seed: int = 0,
-    progress: Callable[[str, float], None] = lambda what, share: None,
+    progress: Progress = silent,
 ) -> dict[Group, np.ndarray]:
     """Scores `[channels]` of the groups that have trained parameters, over the first `limit` samples.
 
@@ -58,7 +59,7 @@ def taylor(
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     heads = [head_of(coupling.graph, name) for name in coupling.graph.outputs]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed % 2**63)
     scores = {group: np.zeros(len(group)) for group in scaled}
     batches = done = 0
     samples = samples_of(data, limit)

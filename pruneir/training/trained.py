@@ -19,7 +19,8 @@ from pruneir.onnx_io import save as save_graph
 from pruneir.pipeline import registry
 from pruneir.pipeline.passes import Pass
 from pruneir.pipeline.plan import Plan
-from pruneir.pipeline.recipe import Recipe, Step, parse_recipe
+from pruneir.pipeline.recipe import Recipe, Step
+from pruneir.pipeline.recipe_file import parse_recipe
 from pruneir.pipeline.replay import read_plan
 from pruneir.training.history import Fitted
 from pruneir.training.options import Training

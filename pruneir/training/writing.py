@@ -9,10 +9,10 @@ from pruneir.data import Batch
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import evaluate
+from pruneir.tolerance import is_float, tolerance_of
 from pruneir.training.feeding import Feeder
 from pruneir.training.network import Network
 from pruneir.training.state import State, put
-from pruneir.verify.tolerance import is_float, tolerance_of
 
 _ROUNDING = 10.0
 """Of two roundings of one computation, how much larger one may be than the other."""

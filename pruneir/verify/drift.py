@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from math import inf
 
 import numpy as np
 
 from pruneir.graph import Graph
 from pruneir.onnx_io.evaluate import Feeds, evaluate
+from pruneir.tolerance import Tolerance, is_float, tolerance_of
 from pruneir.verify.standins import StandIns
-from pruneir.verify.tolerance import Tolerance, is_float, tolerance_of
 
 Kept = Mapping[str, Mapping[int, np.ndarray]]
 """Positions that the first graph has of the second's, by value and axis."""
 
-_LOOK_AHEAD = (0, 4, 32, 256, 0)
-"""How many operators further upstream each round measures, lest a session be made for every step."""
+_LOOK_AHEAD = (0, 4, 32, 256)
+"""How many operators further upstream each round measures, lest a session be made for every step; the last as often as
+it takes.
+"""
 _NEAR = 1e-6
 
 
@@ -35,7 +38,8 @@ class Drift:
     largest     max|a − b| / max|b| over the data, the worst of those values
     mean        the same figure's mean over the samples
     difference  max|a − b| of that value
-    equal       whether all of them are within the tolerance
+    equal       whether all of them are within the tolerance, or within `rounding`
+    rounding    max|a − b| that the last bits of weights alone make; 0 where that was not asked
     """
 
     name: str
@@ -44,6 +48,12 @@ class Drift:
     mean: float
     difference: float
     equal: bool
+    rounding: float = 0.0
+
+    @property
+    def magnified(self) -> float:
+        """`rounding` as a share of max|b|."""
+        return self.rounding * _ratio(self.largest, self.difference)
 
 
 def compare(a: Graph, b: Graph, feeds: Feeds | Iterable[Feeds], kept: Kept | None = None) -> list[Drift]:
@@ -136,7 +146,7 @@ class _Comparison:
     def run(self) -> list[Drift]:
         outputs = {name: self._in_both(self.stand_ins.before_ranking(name)) or (name,) for name in self.b.outputs}
         at = outputs
-        for levels in _LOOK_AHEAD:
+        for levels in chain(_LOOK_AHEAD, repeat(_LOOK_AHEAD[-1])):
             self._measure([self._upstream(values, levels) for values in at.values()])
             at = {name: self._settled(values) for name, values in at.items()}
             if all(value in self.tallies for values in at.values() for value in values):
@@ -148,12 +158,16 @@ class _Comparison:
 
     def _upstream(self, values: tuple[str, ...], levels: int) -> tuple[str, ...]:
         """The values, and those before them that may have to stand in for them."""
-        found = layer = values
+        found = dict.fromkeys(values)
+        layer = list(found)
         for level in range(levels + 1):
             doubtful = layer if level < levels else [v for v in layer if self.stand_ins.bounds(v) is not None]
-            layer = tuple(n for value in doubtful for n in self._before(value) if n not in found)
-            found = tuple(dict.fromkeys((*found, *layer)))
-        return found
+            before = dict.fromkeys(n for value in doubtful for n in self._before(value))
+            layer = [name for name in before if name not in found]
+            found |= dict.fromkeys(layer)
+            if not layer:
+                break
+        return tuple(found)
 
     def _settled(self, values: tuple[str, ...]) -> tuple[str, ...]:
         """Step back as long as all is measured and something says nothing."""

@@ -60,14 +60,14 @@ class _Wrapping:
     def _cut_axes(self, operator: Operator, slot: int) -> list[tuple[int, Labels]]:
         """The axes of an input that lose positions, constants' axes as this operator uses them."""
         name = operator.inputs[slot]
-        uses = [use for use in self.coupling.traced.uses if use.operator is operator and use.slot == slot]
+        uses = [use for use in self.coupling.uses_of.get(name, ()) if use.operator is operator and use.slot == slot]
         state = self.coupling.traced.values.get(name)
         labels = uses[0].labels if uses else state.labels if state is not None else ()
         return [(axis, known) for axis, known in enumerate(labels) if known is not None and self.cut.touches(known)]
 
     def _gather(self, source: str, axis: int, positions: np.ndarray, into: list[Operator], name: str) -> str:
         out = self.graph.fresh_name(name)
-        self.graph.set_initializer(f"{out}.positions", positions.astype(np.int64))
+        self.graph.define(f"{out}.positions", positions.astype(np.int64))
         into.append(Operator("Gather", (source, f"{out}.positions"), (out,), {"axis": axis}, out))
         return out
 
@@ -81,11 +81,11 @@ class _Wrapping:
             pads[rank + axis] = 1
             pad = Operator("Pad", (small,), (padded,), {"pads": tuple(pads)}, padded)
             if self.graph.opset() >= 11:
-                self.graph.set_initializer(f"{padded}.pads", np.array(pads, np.int64))
+                self.graph.define(f"{padded}.pads", np.array(pads, np.int64))
                 pad = Operator("Pad", (small, f"{padded}.pads"), (padded,), {}, padded)
             into.append(pad)
             positions = np.where(mask, np.cumsum(mask) - 1, mask.sum())
             out = name if index == len(axes) - 1 else self.graph.fresh_name(f"{name}.spread{axis}")
-            self.graph.set_initializer(f"{padded}.spread", positions.astype(np.int64))
+            self.graph.define(f"{padded}.spread", positions.astype(np.int64))
             into.append(Operator("Gather", (padded, f"{padded}.spread"), (out,), {"axis": axis}, f"{padded}.spread"))
             small = out

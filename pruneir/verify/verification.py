@@ -9,15 +9,16 @@ drift    the original network                              every figure is a num
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, Literal
 
 from pruneir.graph import Graph
 from pruneir.onnx_io.evaluate import Feeds
+from pruneir.tolerance import tolerance_of
 from pruneir.verify.drift import Drift, Kept, compare
-from pruneir.verify.tolerance import tolerance_of
+from pruneir.verify.rounding import with_rounding
 
 Kind = Literal["equal", "masked", "held", "drift"]
 
@@ -28,6 +29,7 @@ class Verification:
 
     worst, mean   largest figure max|a − b| / max|b| of all outputs, and the largest of their means
     tolerance     what `worst` may be, besides a floor for tiny values; infinite for drift
+    An output may be further off where the network magnifies rounding: see `rounding`.
     """
 
     kind: Kind
@@ -53,6 +55,7 @@ class Verification:
                     "mean": _number(drift.mean),
                     "difference": _number(drift.difference),
                     "equal": drift.equal,
+                    "rounding": _number(drift.rounding),
                 }
                 for drift in self.outputs
             ],
@@ -67,11 +70,13 @@ def verify(
     before  the network that `after` must equal, or for `drift` the one that it came from
     kept    positions of inner values that `after` has left, for outputs that say nothing themselves
     """
-    outputs = tuple(compare(after, before, feeds, kept))
+    batches = [feeds] if isinstance(feeds, Mapping) else list(feeds)
+    outputs = tuple(compare(after, before, batches, kept))
     worst = max((drift.largest for drift in outputs), default=0.0)
     mean = max((drift.mean for drift in outputs), default=0.0)
     if kind == "drift":
         return Verification(kind, isfinite(worst), worst, mean, inf, outputs)
+    outputs = with_rounding(outputs, before, batches)
     equal = all(drift.equal for drift in outputs)
     return Verification(kind, equal, worst, mean, tolerance_of(before).relative, outputs)
 

@@ -24,7 +24,8 @@ from pruneir.onnx_io import load
 from pruneir.onnx_io.evaluate import evaluate
 from pruneir.targets import TARGETS
 from pruneir.verify.feeds import random_feeds
-from support.firmware import EMULATED, built, dense, without_programs
+from support.firmware import LIKE, built, dense, without_programs
+from support.quick import only_quick
 
 pytestmark = [pytest.mark.qemu, pytest.mark.tvm]
 
@@ -60,7 +61,7 @@ def test_it_is_found_by_its_targets() -> None:
 
 
 @pytest.mark.parametrize("text", GRAPHS.values(), ids=GRAPHS)
-@pytest.mark.parametrize("cpu", EMULATED)
+@pytest.mark.parametrize("cpu", LIKE)
 def test_firmware_computes_what_onnx_runtime_does(text: str, cpu: str, tmp_path: Path) -> None:
     graph = parse(text)
     artifact = compiled(graph, cpu, tmp_path / "out")
@@ -70,7 +71,7 @@ def test_firmware_computes_what_onnx_runtime_does(text: str, cpu: str, tmp_path:
     assert_equal(artifact.run(feeds[0]), graph, feeds[0])
 
 
-@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("cpu", only_quick(CPUS, "cortex-m0plus", "cortex-m4", "cortex-m55"))
 def test_firmware_holds_nothing_of_a_runtime(cpu: str, tmp_path: Path) -> None:
     compiled(parse(GRAPHS["exponentials"]), cpu, tmp_path / "out")
     for name in ("model", "profile"):

@@ -150,6 +150,7 @@ class Case:
         return found
 
 
+@cache
 def cases(cpu: str) -> dict[str, Case]:
     """Every layer in all widths that there are, the rest of it in turn."""
     found: dict[str, Case] = {}

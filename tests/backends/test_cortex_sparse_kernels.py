@@ -157,6 +157,7 @@ def fits(write: object, layer: Layer) -> bool:
     return True
 
 
+@cache
 def layers(cpu: str) -> dict[str, Layer]:
     write = WRITERS[cpu]
     known = {

@@ -214,6 +214,16 @@ def test_a_network_that_cannot_be_compiled_is_told_in_one_line(tmp_path: Path) -
     assert "\n" not in str(caught.value)
 
 
+def test_a_build_that_breaks_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = "Traceback (most recent call last):\n  in lowered\nTypeError: of no type\n[01:02] Warning: blocks remain\n"
+    done = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(toolchain, "nvcc", lambda: "nvcc")
+    monkeypatch.setattr(toolchain, "environment", lambda place: {})
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: done)
+    with pytest.raises(PruneirError, match="^CUDA: the build failed: TypeError: of no type$"):
+        compiled(parse("x[1,4] -> y { y = Relu(x) }"), "cuda-sm80", tmp_path / "out")
+
+
 RUNS_ON = [
     ("cuda-sm80", 80, True),
     ("cuda-sm80", 86, True),

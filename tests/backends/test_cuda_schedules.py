@@ -106,6 +106,14 @@ NETWORKS = {
         "x[1,6,8,8] -> y { a = Conv(x, w[8,6,3,3]); t = Transpose(a, perm=[0,2,3,1]); b = Conv(x, v[8,6,3,3]);"
         " u = Transpose(b, perm=[0,2,3,1]); y = Concat(t, u, axis=1) }",
     ),
+    "outputs of one call": (
+        {"implicit-gemm", "fallback"},
+        "x[1,8,9,9] -> y, z { a, b = Split(x, axis=1); y = Conv(a, w[8,4,3,3]); z = Conv(b, v[8,4,3,3]) }",
+    ),
+    "LSTM": (
+        {"implicit-gemm", "dlight reduction", "fallback"},
+        "x[3,1,9] -> y, h, c { y, h, c = LSTM(x, w[1,32,9], r[1,32,8], b[1,64], hidden_size=8) }",
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from pruneir.backends.cortex_m import reducing
 from pruneir.backends.cortex_m.backend import CortexM
 from pruneir.backends.cortex_m.cpus import CPUS
 from pruneir.backends.cortex_m.lower import lowered
+from pruneir.backends.lowering import bare
 from pruneir.backends.lowering.program import Call
 from pruneir.deployment.compiling import Compiler
 from pruneir.errors import PruneirError
@@ -52,6 +54,8 @@ FEWER = [
     "LayerNormalization",
     "broadcast",
     "average pool",
+    "LSTM",
+    "GRU",
 ]
 TARGETED = [
     *[("cortex-m4", case) for case in CASES],
@@ -97,7 +101,18 @@ def test_the_firmware_computes_what_onnx_runtime_does(cpu: str, case: str) -> No
 
 REFUSED = {
     "an operator that is not known": ("x[1,3,4] -> y { y = LpNormalization(x) }", "LpNormalization"),
-    "a recurrent network": ("x[4,1,3] -> y { y = LSTM(x, w[1,8,3], r[1,8,2], hidden_size=2) }", "LSTM"),
+    "sequences of several lengths": (
+        "x[4,1,3] -> y { y = LSTM(x, w[1,8,3], r[1,8,2], _, {2}:i32, hidden_size=2) }",
+        "y (LSTM): a batch of sequences of several lengths is not compiled; export it without sequence_lens",
+    ),
+    "a bound in an LSTM": (
+        "x[4,1,3] -> y { y = LSTM(x, w[1,8,3], r[1,8,2], hidden_size=2, clip=3.0) }",
+        "y (LSTM): the attribute clip is not compiled",
+    ),
+    "computed weights of a GRU": (
+        "x[4,1,3], r[1,6,2] -> y { y = GRU(x, w[1,6,3], r, hidden_size=2) }",
+        "y (GRU): a layer whose weights are computed is not compiled; export them as constants",
+    ),
     "ranked in double": (
         "x[1,6] -> y:f64 { d = Cast(x, to=11); v, i = TopK(d, {2}); y = Mul(v, 2.0:f64) }",
         "v (TopK): what it ranks is not float32",
@@ -107,11 +122,12 @@ REFUSED = {
         "v (TopK): k is computed when it runs",
     ),
     "ranked in an unknown type": (
-        "x[1,6] -> y, i:i64 { g = com.microsoft::Gelu(x); y, i = TopK(g, {2}) }",
+        "x[1,6] -> y, i:i64 { g = com.microsoft::SkipLayerNormalization(x, x, s[6], b[6], c[6]); y, i = TopK(g, {2}) }",
         "y (TopK): what it ranks is of no known type",
     ),
     "resized in an unknown shape": (
-        'x[1,2,3,5] -> y { g = com.microsoft::Gelu(x); y = Resize(g, _, {1.0,1.0,2.0,2.0}, mode="linear") }',
+        "x[1,2,3,5] -> y { g = com.microsoft::SkipLayerNormalization(x, x, s[5], b[5], c[5]);"
+        ' y = Resize(g, _, {1.0,1.0,2.0,2.0}, mode="linear") }',
         "y (Resize): the shape of 'g' is not known",
     ),
     "text": ("x[3]:str -> y:str { y = Identity(x) }", "'x' holds text"),
@@ -130,9 +146,13 @@ REFUSED = {
     ),
     "a size that is not fixed": ("x[1,3,H,8] -> y { y = Conv(x, w[4,3,3,3]) }", "--input-shape x:1,3,…,8"),
     "no elements": ("x[0,4] -> y { y = Relu(x) }", "input 'x' has no elements; give --input-shape x:1,"),
-    "half precision": ("x[1,4]:f16 -> y:f16 { y = Relu(x) }", "float32"),
+    "half precision": ("x[1,4]:f16 -> y:f16 { y = Relu(x) }", "y (Relu): tensors of float16 are not compiled"),
+    "doubles in between": (
+        "x[1,4] -> y { r = Relu(x); d = Cast(r, to=11); m = MatMul(d, w[4,3]:f64); y = Cast(m, to=1) }",
+        "d (Cast): tensors of float64 are not compiled; give the network in float32",
+    ),
     "another shape": (
-        "x[1,3,4,4] -> y { y = ConvTranspose(x, w[3,2,3,3], strides=[2,2], output_shape=[9,8]) }",
+        "x[1,3,4,4], w[3,2,3,3] -> y { y = ConvTranspose(x, w, strides=[2,2], output_shape=[9,8]) }",
         "output 'y' has the shape [1, 2, 9, 8]",
     ),
     "antialiased": (
@@ -155,8 +175,10 @@ def test_what_cannot_be_compiled_is_one_line(
 
 
 def test_shapes_are_what_tvm_says_where_they_are_not_known() -> None:
-    graph = network("x[1,4] -> y { g = com.microsoft::Gelu(x); y = Relu(g) }", "cortex-m4")
-    assert len(lowered(graph, CPUS["cortex-m4"]).calls) == 1
+    graph = network(
+        "x[1,4] -> y { g = com.microsoft::SkipLayerNormalization(x, x, s[4], b[4], c[4]); y = Relu(g) }", "cortex-m4"
+    )
+    assert len(lowered(graph, CPUS["cortex-m4"]).calls) == 2
 
 
 @pytest.mark.parametrize("refused", [ScheduleError, ValueError])
@@ -236,3 +258,33 @@ def test_loops_are_micro_kernels(text: str, in_c: bool) -> None:
     for cpu in ("cortex-m4", "cortex-m55"):
         sources = lowered(network(text, cpu), CPUS[cpu]).sources
         assert ("for (" in sources["kernels.c"], "tiles.S" in sources) == (in_c, not in_c)
+
+
+def test_a_number_is_written_into_its_own_kernel_alone() -> None:
+    kernel = "void k_{0}(float* p_param_0, float* p_y) {{\n  if (1) {{\n    p_y[0] = p_param_0[0];\n  }}\n}}\n"
+    text = "void k_a(float* p_param_0, float* p_y);\nvoid k_b(float* p_param_0, float* p_y);\n"
+    text += kernel.format("a") + kernel.format("b")
+    written = bare.bound(bare.bound(text, "k_b", {"p_param_0": 2.0}), "k_a", {"p_param_0": 1.0})
+    assert re.findall(r"p_y\[0\] = \((.*)f\);", written) == [(1.0).hex(), (2.0).hex()]
+
+
+def test_transposed_convolutions_are_tiled() -> None:
+    text = "x[1,8,6,6] -> y { y = ConvTranspose(x, w[8,4,4,4], b[4], strides=[2,2], pads=[1,1,1,1]) }"
+    (call, _) = lowered(network(text, "cortex-m4"), CPUS["cortex-m4"]).calls
+    assert call.layer == "y"
+    assert call.schedule.startswith("tile")
+    assert call.macs == 7 * 7 * 16 * 8 * 4, "of one more row and column, half of which is cut off"
+
+
+def test_products_count_whatever_computes_them() -> None:
+    text = "x[1,6,4,5], z[1,5,3] -> y, m { y = Conv(x, w[9,2,3,3], group=3, pads=[1,1,1,1]); m = MatMul(c[1,4,5], z) }"
+    calls = lowered(network(text, "cortex-m4"), CPUS["cortex-m4"]).calls
+    assert {call.schedule for call in calls if call.macs} >= {"default"}
+    assert sum(call.macs for call in calls) == 9 * 4 * 5 * 2 * 9 + 4 * 5 * 3
+
+
+def test_steps_of_a_recurrent_layer_share_kernels() -> None:
+    text = "x[9,1,5] -> h { y, h = LSTM(x, w[1,16,5], r[1,16,4], b[1,32], hidden_size=4) }"
+    program = lowered(network(text, "cortex-m4"), CPUS["cortex-m4"])
+    assert len(program.calls) > 9 * 4
+    assert len(program.kernels) < 16

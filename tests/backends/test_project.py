@@ -70,6 +70,10 @@ NAMES = {
     "nothing left": ("::", "v"),
     "used in model.c": ("arena", "arena_2"),
     "a function": ("memcpy", "memcpy_2"),
+    "of macros": ("X", "X_2"),
+    "of the interface": ("model_run_in", "model_run_in_2"),
+    "a kernel": ("k_copy", "k_copy_2"),
+    "a keyword of C++": ("class", "class_2"),
 }
 
 

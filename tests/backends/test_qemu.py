@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,32 @@ import pytest
 
 from pruneir.backends.cortex_m import toolchain
 from pruneir.backends.cortex_m.cpus import CPUS
+from pruneir.backends.cortex_m.qemu import Firmware
 from pruneir.errors import PruneirError
-from support.firmware import EMULATED, WEIGHTS, built, dense, program, without_programs
+from support.firmware import EMULATED, LIKE, WEIGHTS, built, dense, program, without_programs
 
 pytestmark = pytest.mark.qemu
 
 ONE = {"x": np.zeros(1, np.float32)}
+
+
+Built = Callable[[str], Firmware]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The firmware of `dense` for a processor, built once."""
+
+    @cache
+    def made(cpu: str) -> Firmware:
+        return built(dense(), cpu, tmp_path_factory.mktemp(cpu))
+
+    return made
+
+
+def copied(firmware: Firmware, folder: Path) -> Path:
+    """A copy of its project, built as it is."""
+    return Path(shutil.copytree(firmware.elf.parents[1], folder / "copy"))
 
 
 def samples(count: int) -> list[dict[str, np.ndarray]]:
@@ -25,9 +48,9 @@ def samples(count: int) -> list[dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize("cpu", EMULATED)
-def test_outputs_are_those_of_the_kernels(cpu: str, tmp_path: Path) -> None:
+def test_outputs_are_those_of_the_kernels(cpu: str, network: Built) -> None:
     given = samples(5)
-    firmware = built(dense(), cpu, tmp_path)
+    firmware = network(cpu)
     together = firmware.run(given)
     for sample, output in zip(given, together.outputs, strict=True):
         np.testing.assert_allclose(output["y"], np.exp(sample["x"] @ WEIGHTS.T), rtol=1e-6)
@@ -46,7 +69,7 @@ void k_many(const float *x, float *y) { turn(12000000); y[0] = x[0]; }
 """
 
 
-@pytest.mark.parametrize("cpu", EMULATED)
+@pytest.mark.parametrize("cpu", LIKE)
 def test_every_instruction_counts_once(cpu: str, tmp_path: Path) -> None:
     """Loops of two instructions; the longer one lets the counter of 24 bits run over twice and more."""
     what = program("k_few(x, y); k_many(x, y)", TURNS)
@@ -56,12 +79,20 @@ def test_every_instruction_counts_once(cpu: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cpu", EMULATED)
-def test_steps_add_up_to_the_whole(cpu: str, tmp_path: Path) -> None:
-    whole = built(dense(), cpu, tmp_path).run(samples(1))
-    steps = built(dense(), cpu, tmp_path, "profile").run(samples(1)).steps
+def test_steps_add_up_to_the_whole(cpu: str, network: Built) -> None:
+    firmware = network(cpu)
+    whole = firmware.run(samples(1))
+    steps = replace(firmware, elf=firmware.elf.with_name("profile.elf")).run(samples(1)).steps
     assert len(steps) == 2
     assert whole.steps == ()
     assert sum(steps) == pytest.approx(whole.instructions, abs=25)
+
+
+def test_counting_many_steps_takes_no_stack(tmp_path: Path) -> None:
+    what = program("k_few(x, y);" * 1500, TURNS)
+    steps = built(what, "cortex-m4", tmp_path, "profile").run([ONE]).steps
+    assert len(steps) == 1500
+    assert max(steps) - min(steps) < 20
 
 
 STACK = """
@@ -73,7 +104,7 @@ void k_dig(const float *x, float *y) { dig(); y[0] = x[0]; }
 """
 
 
-@pytest.mark.parametrize("cpu", EMULATED)
+@pytest.mark.parametrize("cpu", LIKE)
 def test_stack_is_measured_to_the_byte(cpu: str, tmp_path: Path) -> None:
     used = {}
     for size in (64, 256):
@@ -135,12 +166,24 @@ __attribute__((noinline)) static float deep(const float *x, int depth)
 """
 
 
-@pytest.mark.parametrize("cpu", EMULATED)
-@pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
-def test_faults_are_one_clear_line(cpu: str, fault: str, said: str, tmp_path: Path) -> None:
-    source = f"{DEEP}\nvoid k_bad(const float *x, float *y) {{ y[0] = x[0]; {fault} }}"
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The firmware for a processor, built once, that makes the fault whose place its input says."""
+
+    @cache
+    def made(cpu: str) -> Firmware:
+        cases = "".join(f"case {place}: {fault} break;" for place, (fault, _) in enumerate(FAULTS.values()))
+        source = f"{DEEP}\nvoid k_bad(const float *x, float *y) {{ y[0] = x[0]; switch ((int)x[0]) {{ {cases} }} }}"
+        return built(program("k_bad(x, y)", source), cpu, tmp_path_factory.mktemp(cpu))
+
+    return made
+
+
+@pytest.mark.parametrize("cpu", LIKE)
+@pytest.mark.parametrize(("fault", "said"), [(fault, said) for fault, (_, said) in FAULTS.items()], ids=FAULTS)
+def test_faults_are_one_clear_line(cpu: str, fault: str, said: str, faulty: Built) -> None:
     with pytest.raises(PruneirError, match=said) as caught:
-        built(program("k_bad(x, y)", source), cpu, tmp_path).run([ONE])
+        faulty(cpu).run([{"x": np.array([[*FAULTS].index(fault)], np.float32)}])
     assert "\n" not in str(caught.value)
     assert re.search(r"model\.elf in QEMU \(mps\d-an\d+\): stopped", str(caught.value))
 
@@ -152,14 +195,16 @@ def test_what_does_not_end_is_stopped(tmp_path: Path) -> None:
         firmware.run([ONE], patience=2)
 
 
-def test_a_processor_without_a_board_says_so(tmp_path: Path) -> None:
-    firmware = built(dense(), "cortex-m0plus", tmp_path)
+def test_a_processor_without_a_board_says_so(network: Built) -> None:
+    firmware = network("cortex-m0plus")
     with pytest.raises(PruneirError, match="cortex-m0plus: QEMU has no board of it; compile for cortex-m4"):
         firmware.run(samples(1))
 
 
-def test_missing_programs_are_named_with_their_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    firmware = built(dense(), "cortex-m4", tmp_path)
+def test_missing_programs_are_named_with_their_install_line(
+    network: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firmware = network("cortex-m4")
     without_programs(monkeypatch, tmp_path)
     with pytest.raises(PruneirError, match="qemu-system-arm is not installed; apt-get install qemu-system-arm"):
         firmware.run(samples(1))
@@ -172,14 +217,13 @@ def test_the_first_complaint_of_the_compiler_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["main.c", "startup.c", "semihosting.c", "counter.c", "errno.c", "model.c"])
-def test_our_own_c_is_held_to_every_warning(name: str, tmp_path: Path) -> None:
-    built(dense(), "cortex-m4", tmp_path)
-    with (tmp_path / name).open("a") as file:
+def test_our_own_c_is_held_to_every_warning(name: str, network: Built, tmp_path: Path) -> None:
+    folder = copied(network("cortex-m4"), tmp_path)
+    with (folder / name).open("a") as file:
         file.write("static int never_used;\n")
     with pytest.raises(PruneirError, match="error: 'never_used' defined but not used"):
-        toolchain.build(tmp_path)
+        toolchain.build(folder)
 
 
-def test_kernels_are_compiled_once_for_both_firmwares(tmp_path: Path) -> None:
-    built(dense(), "cortex-m4", tmp_path)
-    assert sorted(path.name for path in (tmp_path / "build").glob("kernels*")) == ["kernels.o"]
+def test_kernels_are_compiled_once_for_both_firmwares(network: Built) -> None:
+    assert sorted(path.name for path in network("cortex-m4").elf.parent.glob("kernels*")) == ["kernels.o"]

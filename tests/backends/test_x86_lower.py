@@ -222,6 +222,15 @@ MORE = {
     "spread spatial attention": "x[1,5,6,7] -> y { a = Conv(x, w[8,5,3,3], pads=[1,1,1,1]); m = Conv(a, v[1,8,3,3], pads=[1,1,1,1]); s = Sigmoid(m); y = Mul(a, s) }",
     "spread seq": "x[2,3,4,5], m[2,1,1,5], n[1,3,4,1] -> y { a = Mul(x, m); b = Sub(a, n); y = Add(b, c[3,1,5]) }",
     "spread batch": "x[4,3,9] -> y { y = Add(x, c[4,1,9]) }",
+    "mean of what has channels last": (
+        "x[2,5,6,7] -> y, z { m = ReduceMean(x, axes=[1,2], keepdims=1); s = Sigmoid(m); y = Mul(x, s);"
+        " z = ReduceMax(x, axes=[1,2], keepdims=0) }"
+    ),
+    "mean over steps": "x[2,9,7] -> y { m = ReduceMean(x, axes=[1], keepdims=0); y = Gemm(m, w[7,3]) }",
+    "gate of what has channels last": (
+        "x[1,3,6,5] -> y { a = Conv(x, w[9,3,3,3]); t = Transpose(a, perm=[0,2,3,1]);"
+        " m = ReduceMean(t, axes=[1,2], keepdims=1); g = Sigmoid(m); e = Mul(t, g); y = Transpose(e, perm=[0,3,1,2]) }"
+    ),
     "norm by hand": "x[2,7,9] -> y { m = ReduceMean(x, axes=[-1]); d = Sub(x, m); q = Pow(d, 2.0); v = ReduceMean(q, axes=[-1]); e = Add(v, 0.00001); s = Sqrt(e); n = Div(d, s); h = Mul(n, g[9]); y = Add(h, b[9]) }",
     "shuffle": "x[1,5,6,7] -> y { a = Conv(x, w[8,5,3,3], pads=[1,1,1,1]); r = Reshape(a, {1,2,4,6,7}); t = Transpose(r, perm=[0,2,1,3,4]); s = Reshape(t, {1,8,6,7}); y = Relu(s) }",
     "shuffle batch": "x[3,5,6,7] -> y { a = Conv(x, w[8,5,1,1]); r = Reshape(a, {3,2,4,6,7}); t = Transpose(r, perm=[0,2,1,3,4]); s = Reshape(t, {3,8,6,7}); y = Conv(s, v[3,8,1,1]) }",

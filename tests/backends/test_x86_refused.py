@@ -147,6 +147,28 @@ def test_samples_that_meet(text: str) -> None:
         of_one_sample(parse(text), "x86")
 
 
+WHATEVER_THE_BATCH = {
+    "of ONNX Runtime": (
+        "x[N,4] -> y { s = com.microsoft::Inverse(x); y = Relu(s) }",
+        r"s \(Inverse\): is not compiled: an operator of ONNX Runtime's optimizer; give the network as it was before",
+    ),
+    "of classical models": (
+        "x[N,4] -> y { y = ai.onnx.ml::TreeEnsembleRegressor(x) }",
+        "an operator of classical models",
+    ),
+    "quantized": (
+        "x[N,4] -> y { q = QuantizeLinear(x, 0.1, 0:u8); y = DequantizeLinear(q, 0.1, 0:u8) }",
+        r"q \(QuantizeLinear\): quantized networks are not compiled; give the float32 network",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), WHATEVER_THE_BATCH.values(), ids=WHATEVER_THE_BATCH)
+def test_what_no_batch_helps(text: str, said: str) -> None:
+    with pytest.raises(PruneirError, match=said):
+        of_one_sample(parse(text), "x86")
+
+
 def test_samples_that_do_not_meet() -> None:
     text = "x[N,4] -> y { m = ReduceMean(x, axes=[1], keepdims=1); y = Sub(x, m) }"
     graph, free = of_one_sample(parse(text), "x86")

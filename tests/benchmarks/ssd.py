@@ -105,7 +105,8 @@ class Bench:
         """One phase, down to as many parameters, with the epochs of all phases."""
         prune, tune = self.passes
         count = len(prune.phases)
-        budget = {"params": _share_of_weights(base, params), "max_per_group": 0.95}
+        share = _share_of_weights(base, params)
+        budget = {"params": share, "cut_tolerance": type(prune).cut_tolerance, "max_per_group": 0.95}
         epochs = {"induction": count * prune.induction, "epochs": count * prune.epochs}
         return self.run(self._with(replace(prune, phases=1, **budget, **epochs), tune), base)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,25 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "ratio without match": (("optimize", "net.onnx", *SLIM, "--ratio", "q=0.5"), "--ratio: nothing is called 'q'"),
     "ratio without value": (("optimize", "net.onnx", *SLIM, "--ratio", "a"), "--ratio: 'a' is not GLOB=SHARE"),
     "ratio out of range": (("optimize", "net.onnx", *SLIM, "--ratio", "a=1.5"), "--ratio: 'a=1.5' is not GLOB=SHARE"),
+    "a ratio twice": (
+        ("optimize", "net.onnx", *SLIM, "--ratio", "a=0.5", "--ratio", "a=0.2"),
+        "--ratio: 'a' is given twice; give it one share",
+    ),
+    "a setting and its flag": (
+        ("compile", "net.onnx", "--target", "x86", "--threads", "2", "--set", "threads=1"),
+        "--set threads=1: --threads says that too; give only one of them",
+    ),
+    "an output without a name": (("optimize", "net.onnx", *SLIM, "-o", ""), "what stands behind '-o' is empty"),
+    "a model without a name": (("inspect", ""), "what stands behind 'inspect' is empty"),
+    "nothing": (("",), "what stands behind 'pruneir' is empty"),
+    "a dry run's recipe in no folder": (
+        ("optimize", "net.onnx", *SLIM, "--dry-run", "--write-recipe", "no/r.toml"),
+        "no/r.toml cannot be written: folder no does not exist",
+    ),
+    "a dry run's output in no folder": (
+        ("optimize", "net.onnx", *SLIM, "--dry-run", "-o", "no/out.onnx"),
+        "no/out.onnx cannot be written: folder no does not exist",
+    ),
     "output below a file": (("optimize", "net.onnx", *SLIM, "-o", "net.onnx/out.onnx"), "net.onnx is not a folder"),
     "output in no folder": (("optimize", "net.onnx", *SLIM, "-o", "no/out.onnx"), "folder no does not exist"),
     "output is a folder": (("optimize", "net.onnx", *SLIM, "-o", "folder"), "folder is a folder"),
@@ -184,6 +204,23 @@ def test_a_recipe_is_checked_before_any_work(cli: Cli, monkeypatch: pytest.Monke
     assert "bad.toml exists" in cli("optimize", "net.onnx", *SLIM, "--write-recipe", "bad.toml").err
 
 
+BENCHED = {
+    "no network": (("nowhere.onnx",), "nowhere.onnx: no such file"),
+    "no data": (("net.onnx", "--data", "no.npz"), "no.npz: no such file"),
+    "data of another network": (("other.onnx", "--data", "labels.npz"), "labels.npz: "),
+}
+
+
+@pytest.mark.parametrize(("given", "told"), BENCHED.values(), ids=BENCHED)
+def test_all_of_a_bench_is_checked_before_the_first_is_compiled(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setattr("pruneir.deployment.compiling.Compiler.compile", None)
+    ran = cli("bench", "net.onnx", *given, "--target", "x86")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert told in ran.err
+
+
 def test_what_is_a_link_to_the_input_is_the_input(cli: Cli, folder: Path) -> None:
     os.link(folder / "net.onnx", folder / "link.onnx")
     ran = cli("optimize", "net.onnx", *SLIM, "-o", "link.onnx", "--force")
@@ -221,6 +258,44 @@ def test_a_bug_is_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
         "pruneir: internal error, please report it (ZeroDivisionError: by zero); run again with -v for the traceback\n"
     )
     assert "Traceback" in cli("optimize", "net.onnx", *SLIM, "-v").err
+
+
+FAILURES = {
+    "a full disk": (OSError(errno.ENOSPC, "No space left on device", "log.txt"), "log.txt cannot be written (No space"),
+    "no memory": (MemoryError(), "there is not enough memory; give fewer samples"),
+}
+
+
+@pytest.mark.parametrize(("error", "told"), FAILURES.values(), ids=FAILURES)
+def test_what_the_machine_lacks_is_no_bug(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pruneir.api.run", fail)
+    ran = cli("optimize", "net.onnx", *SLIM)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert told in ran.err
+
+
+def test_a_drawing_that_cannot_be_written_leaves_the_old_one(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+
+    def full(self: object, path: Path, **_: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(figure.Figure, "savefig", full)
+    (folder / "old.png").write_bytes(b"old")
+    np.savez(folder / "some.npz", x=np.random.default_rng(0).random((4, 8, 8), np.float32))
+    before = contents(folder)
+    ran = cli("sensitivity", "net.onnx", "--data", "some.npz", "--plot", "old.png", "--force", "-q")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "old.png cannot be written (No space left on device)" in ran.err
+    assert contents(folder) == before
 
 
 def test_an_interrupt_is_130(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_shared_weights_are_a_constraint() -> None:
             "x[N,3,8,8] -> y { a = Conv(x, w1[8,3,1,1]); b = Conv(a, w[8,8,1,1]); c = Conv(b, w); y = Conv(c, v[4,8,1,1]) }"
         )
     )
-    assert "w is shared by b, c, which are cut alike" in constraints(coupling, coupling.groups[0])
+    assert "w is shared by b, c, which are cut alike" in constraints(coupling.groups[0])
 
 
 def test_every_reason_of_a_locked_axis(cli: Cli, write: Callable[[str], Path]) -> None:

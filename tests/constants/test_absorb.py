@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pruneir.constants import absorb, estimate, held_constants
+from pruneir import api
+from pruneir.constants import absorb, estimate, exact_constants, held_constants
 from pruneir.coupling import Coupling, couple
 from pruneir.graph import Graph, parse
+from pruneir.onnx_io import session
 from pruneir.surgery import apply
-from pruneir.verify import held
+from pruneir.verify import held, random_feeds
 from support.properties import differences
 
 SILENT = 5
@@ -100,3 +102,43 @@ def test_mean_of_a_rectified_gaussian() -> None:
     samples = np.random.default_rng(0).standard_normal((200_000, 1))
     measured = np.maximum(beta + gamma * samples, 0).mean(axis=0)
     np.testing.assert_allclose(estimate(couple(graph))["r"].mean, measured, atol=0.01)
+
+
+# What is added to a product whose first output has no weights: (graph, whether that output is a constant).
+BIASES = {
+    "none": ("x[4,8] -> y { a = Gemm(x, w[8,4]); r = Relu(a); y = Gemm(r, v[4,3]) }", True),
+    "a number": ("x[4,8] -> y { a = Gemm(x, w[8,4], 0.5, beta=2.0); r = Relu(a); y = Gemm(r, v[4,3]) }", True),
+    "a row": ("x[4,8] -> y { a = Gemm(x, w[8,4], c[1,4], beta=2.0); r = Relu(a); y = Gemm(r, v[4,3]) }", True),
+    "a column": ("x[4,8] -> y { a = Gemm(x, w[8,4], c[4,1]); r = Relu(a); y = Gemm(r, v[4,3]) }", False),
+    "a column of another length": (
+        "x[2,8] -> y { a = Gemm(x, w[8,4], c[2,1]); r = Relu(a); y = Gemm(r, v[4,3]) }",
+        False,
+    ),
+    "a matrix": ("x[4,8] -> y { a = Gemm(x, w[8,4], c[4,4]); r = Relu(a); y = Gemm(r, v[4,3]) }", False),
+    "computed": (
+        "x[4,3,4,4], z[1,5] -> y { m = Gemm(z, u[5,8]); b = Reshape(m, {8}); a = Conv(x, w[8,3,1,1], b); r = Relu(a)"
+        "; y = Conv(r, v[4,8,1,1]) }",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "constant"), BIASES.values(), ids=BIASES)
+def test_what_is_said_to_be_constant_is(text: str, constant: bool) -> None:
+    graph = parse(text)
+    weight = graph.initializers["w"].copy()
+    weight[(slice(None), 0) if weight.ndim == 2 else 0] = 0
+    graph.set_initializer("w", weight)
+    found = exact_constants(couple(graph))
+    assert ("a" in found) is constant
+    for feeds in (random_feeds(graph, seed=seed) for seed in range(2)):
+        for known, value in zip(found.values(), session(graph, list(found)).run(list(found), feeds), strict=False):
+            fixed = np.moveaxis(value, known.axis, -1)[..., known.variance == 0]
+            np.testing.assert_allclose(fixed, np.broadcast_to(known.mean[known.variance == 0], fixed.shape), atol=1e-6)
+    api.optimize(graph, ["filter{ratio=0.5}"])
+
+
+def test_moments_of_channels_are_none_of_the_axis_that_is_summed() -> None:
+    graph = parse("x[N,3,8] -> y { c = Conv(x, k[8,3,1], b[8]); y = MatMul(c, w[8,4]) }")
+    weight = graph.initializers["w"]
+    np.testing.assert_allclose(estimate(couple(graph))["y"].variance, np.square(weight).sum(axis=0), rtol=1e-5)

@@ -24,10 +24,43 @@ CASES = {
         "; a = Attention(q, k, v, q_num_heads=2, kv_num_heads=2); y = MatMul(a, wo[6,12]) }",
         [2, 4, 3],
     ),
+    "attention, one operator on heads": (
+        "opset 23\nx[N,5,12] -> y { q = MatMul(x, wq[12,8]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6])"
+        "; qh = Reshape(q, {0,5,2,4}); kh = Reshape(k, {0,5,2,4}); vh = Reshape(v, {0,5,2,3}); qt = Transpose(qh, perm=[0,2,1,3])"
+        "; kt = Transpose(kh, perm=[0,2,1,3]); vt = Transpose(vh, perm=[0,2,1,3]); a = Attention(qt, kt, vt, m[2,5,5])"
+        "; t = Transpose(a, perm=[0,2,1,3]); r = Reshape(t, {0,5,6}); y = MatMul(r, wo[6,12]) }",
+        [2, 4, 3],
+    ),
     "attention, keys shared by queries": (
         "opset 23\nx[N,5,12] -> y { q = MatMul(x, wq[12,16]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6])"
         "; a = Attention(q, k, v, q_num_heads=4, kv_num_heads=2); y = MatMul(a, wo[12,12]) }",
         None,
+    ),
+    "attention, a mask for each head": (
+        "opset 23\nx[N,5,12] -> y { q = MatMul(x, wq[12,8]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6])"
+        "; a = Attention(q, k, v, m[2,5,5], q_num_heads=2, kv_num_heads=2); y = MatMul(a, wo[6,12]) }",
+        [2, 4, 3],
+    ),
+    "attention, a computed mask for each head": (
+        "opset 23\nx[N,5,12] -> y { q = MatMul(x, wq[12,16]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6]); p = MatMul(x, wp[12,20])"
+        "; r = Reshape(p, {0,5,5,4}); m = Transpose(r, perm=[0,3,1,2]); a = Attention(q, k, v, m, q_num_heads=4, kv_num_heads=2)"
+        "; y = MatMul(a, wo[12,12]) }",
+        None,
+    ),
+    "attention, a mask that is fed for each head": (
+        "opset 23\nx[N,5,12], m[1,2,5,5] -> y { q = MatMul(x, wq[12,8]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6])"
+        "; a = Attention(q, k, v, m, q_num_heads=2, kv_num_heads=2); y = MatMul(a, wo[6,12]) }",
+        [4, 3],
+    ),
+    "attention, one mask": (
+        "opset 23\nx[N,5,12] -> y { q = MatMul(x, wq[12,8]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6])"
+        "; a = Attention(q, k, v, m[1,1,5,5], q_num_heads=2, kv_num_heads=2); y = MatMul(a, wo[6,12]) }",
+        [2, 4, 3],
+    ),
+    "attention with a cache": (
+        "opset 23\nx[1,5,12], pk[1,2,3,4], pv[1,2,3,3] -> y, c, d { q = MatMul(x, wq[12,8]); k = MatMul(x, wk[12,8]); v = MatMul(x, wv[12,6])"
+        "; a, c, d = Attention(q, k, v, _, pk, pv, q_num_heads=2, kv_num_heads=2); f = MatMul(a, wf[6,7]); y = MatMul(f, wo[7,12]) }",
+        [7],
     ),
     "fused attention": (
         "x[N,5,12] -> y { f = MatMul(x, w[12,24]); b = Add(f, bias[24]); r = Reshape(b, {0,5,3,2,4})"
@@ -121,6 +154,26 @@ CASES = {
         "x[N,3,6,6] -> y { w = DequantizeLinear(wq[8,3,1,1]:i8, ws[8], axis=0); a = Conv(x, w, b[8]); r = Sigmoid(a)"
         "; v = DequantizeLinear(vq[4,8,1,1]:i8, 0.05, 3:i8); y = Conv(r, v) }",
         [8],
+    ),
+    "quantised weights of a transposed convolution": (
+        "x[N,3,6,6] -> y { a = Conv(x, w0[8,3,1,1]); w = DequantizeLinear(wq[8,5,2,2]:i8, ws[5], wz[5]:i8)"
+        "; t = ConvTranspose(a, w, b[5], strides=[2,2]); y = Conv(t, v[4,5,1,1]) }",
+        [8, 5],
+    ),
+    "weights quantised in blocks": (
+        "opset 21\nx[N,5] -> y { h = MatMul(x, w0[5,8]); w = DequantizeLinear(q[6,8]:i8, s[6,2], z[6,2]:i8, axis=1, block_size=4)"
+        "; t = Transpose(w, perm=[1,0]); a = MatMul(h, t); v = DequantizeLinear(p[6,4]:i8, r[2,4], axis=0, block_size=3); y = MatMul(a, v) }",
+        [],
+    ),
+    "weights quantised in blocks of inputs": (
+        "opset 21\nx[N,8] -> y { w = DequantizeLinear(q[6,8]:i8, s[6,2], z[6,2]:i8, axis=1, block_size=4); t = Transpose(w, perm=[1,0])"
+        "; a = MatMul(x, t); y = MatMul(a, v[6,4]) }",
+        [6],
+    ),
+    "a vector quantised in blocks": (
+        "opset 21\nx[N,8] -> y { a = MatMul(x, w[8,6]); b = DequantizeLinear(q[6]:i8, s[2], axis=0, block_size=3); c = Add(a, b)"
+        "; y = MatMul(c, v[6,4]) }",
+        [],
     ),
     "quantised convolutions": (
         "x[N,3,6,6] -> y { q = QuantizeLinear(x, 0.05, 3:i8); a = QLinearConv(q, 0.05, 3:i8, w[8,3,1,1]:i8, ws[8], wz{0,0,0,0,0,0,0,0}:i8"

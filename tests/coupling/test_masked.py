@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pruneir.coupling import couple
 from pruneir.graph import parse
 from support.properties import assert_pruned_equals_masked
 
@@ -196,6 +197,18 @@ CASES = {
         "x[N,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); s = Gather(a, {5,0,3,3}, axis=1); y = Conv(s, w2[4,4,1,1]) }",
         None,
     ),
+    "gather of one channel": (
+        "x[N,3,8,8] -> y, z { a = Conv(x, w1[6,3,1,1]); y = Gather(a, 4, axis=1); z = Conv(a, w2[4,6,1,1]) }",
+        [5],
+    ),
+    "gather of one channel, from behind": (
+        "x[N,3,8,8] -> y, z { a = Conv(x, w1[6,3,1,1]); y = Gather(a, -2:i32, axis=1); z = Conv(a, w2[4,6,1,1]) }",
+        [5],
+    ),
+    "gather of the last step and sample, however many there are": (
+        "x[N,N,3] -> y { a = MatMul(x, w1[3,6]); s = Gather(a, {-1}, axis=1); t = Gather(s, -1, axis=0); y = MatMul(t, w2[6,4]) }",
+        [6],
+    ),
     "padded channels": (
         "x[N,3,8,8] -> y { a = Conv(x, w1[6,3,1,1]); p = Pad(a, {0,0,0,0,0,2,0,0}); b = Conv(x, w2[8,3,1,1]); s = Add(p, b)"
         "; y = Conv(s, w3[4,8,1,1]) }",
@@ -245,8 +258,49 @@ CASES = {
         "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); p = PRelu(a, s[12,1,1]); q = PRelu(p, t[1,1,1]); y = Conv(q, w2[4,12,1,1]) }",
         [12],
     ),
+    "shifted bits": (
+        'x[N,3,4,4] -> y { a = Conv(x, w1[12,3,1,1]); b = Abs(a); c = Cast(b, to=2); d = BitShift(c, s[12,1,1]:u8, direction="RIGHT")'
+        "; e = Cast(d, to=1); f = Add(a, e); y = Conv(f, w2[4,12,1,1]) }",
+        [12],
+    ),
     "logarithm": (
+        "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); b = Abs(a); p = Log(b); y = Conv(p, w2[4,12,1,1]) }",
+        [],
+    ),
+    "logarithm of what is positive": (
         "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); b = Abs(a); c = Add(b, 1.0); p = Log(c); y = Conv(p, w2[4,12,1,1]) }",
+        [12],
+    ),
+    "an instance norm, decomposed": (
+        "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); m = ReduceMean(a, axes=[2,3]); d = Sub(a, m); q = Mul(d, d)"
+        "; v = ReduceMean(q, axes=[2,3]); e = Add(v, 0.001); s = Sqrt(e); n = Div(d, s); y = Conv(n, w2[4,12,1,1]) }",
+        [12],
+    ),
+    "an instance norm, its root inverted": (
+        "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); m = ReduceMean(a, axes=[2,3]); d = Sub(a, m); q = Pow(d, 2.0)"
+        "; v = ReduceMean(q, axes=[2,3]); e = Add(0.001, v); s = Sqrt(e); r = Reciprocal(s); n = Mul(d, r)"
+        "; y = Conv(n, w2[4,12,1,1]) }",
+        [12],
+    ),
+    "a negative power of what is positive": (
+        "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); q = ReduceSumSquare(a, axes=[2,3]); e = Max(q, 0.01)"
+        "; p = Pow(e, -0.5); n = Mul(a, p); y = Conv(n, w2[4,12,1,1]) }",
+        [12],
+    ),
+    "a norm over pixels, clipped": (
+        "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); q = ReduceL2(a, axes=[2,3]); e = Clip(q, 0.01, _); u = Expand(e, {1,12,8,8})"
+        "; n = Div(a, u); y = Conv(n, w2[4,12,1,1]) }",
+        [12],
+    ),
+    "a norm over pixels, and a number for each channel": (
+        "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); q = ReduceL2(a, axes=[2,3]); e = Add(q, k[12,1,1]); n = Div(a, e)"
+        "; y = Conv(n, w2[4,12,1,1]) }",
+        [],
+    ),
+    "a number that is rounded": (
+        "x[N,3,8,8] -> y { a = Conv(x, w1[12,3,1,1]); b = Abs(a); e = Add(b, 1.5); i = Cast(e, to=7)"
+        "; f = Cast(i, to=1); n = Div(a, f)"
+        "; y = Conv(n, w2[4,12,1,1]) }",
         [],
     ),
     "division by an activation": (
@@ -336,6 +390,26 @@ CASES = {
         "; c = Conv(v, w3[6,8,1,1]); y = Conv(c, w4[4,6,1,1]) }",
         [6, 6],
     ),
+    "no samples at all": (
+        "x[1,8] -> y { e = Slice(x, {0}, {0}, {1}); f = Unsqueeze(e, {0}); g = Concat(f, f, axis=1); h = Reshape(g, {0,8}, allowzero=1)"
+        "; c = Concat(h, x, axis=0); a = MatMul(c, w1[8,6]); y = MatMul(a, w2[6,4]) }",
+        [6],
+    ),
+    "no channels at all": (
+        "x[N,3,4,4] -> y { a = Conv(x, w1[6,3,1,1]); e = Slice(a, {0}, {0}, {1}); f = Reshape(e, {0,0,16}); g = Reshape(a, {0,6,16})"
+        "; c = Concat(f, g, axis=1); y = Conv(c, w2[4,6,1]) }",
+        [6],
+    ),
+    "none of the blocks": (
+        "x[N,3,4,4] -> y { a = Conv(x, w1[8,3,1,1]); b = Conv(a, w2[8,2,1,1], group=4); e = Slice(b, {0}, {0}, {1}); f = Flatten(e)"
+        "; r = Relu(b); c = Concat(e, r, axis=1); y = Conv(c, w3[4,8,1,1]) }",
+        [4, 2, 2],
+    ),
+    "channels of an image without pixels": (
+        "x[N,3,4,4] -> y { a = Conv(x, w1[6,3,1,1]); e = Slice(a, {0}, {0}, {2}); f = Flatten(e); z = ReduceSum(f, {1}, keepdims=1)"
+        "; s = ReduceMean(a, axes=[2,3], keepdims=0); t = Add(s, z); y = Gemm(t, w2[6,4]) }",
+        [],
+    ),
     "pixel shuffle": (
         'x[N,3,4,4] -> y { a = Conv(x, w1[6,3,1,1]); b = Conv(a, w2[12,6,1,1]); u = DepthToSpace(b, blocksize=2, mode="CRD")'
         "; y = Conv(u, w3[4,3,1,1]) }",
@@ -351,3 +425,25 @@ def test_pruned_equals_masked(text: str, channels: list[int] | None) -> None:
         assert [len(group) for group in coupling.groups] == channels
     else:
         assert coupling.groups
+
+
+# name: a network whose last operator but one is not as its page says
+REFUSED = {
+    "bias of another length": "x[4,1,8] -> y { h = MatMul(x, w0[8,6]); a = LSTM(h, w[1,16,6], r[1,16,4], b[1,30], hidden_size=4); y = Relu(a) }",
+    "groups that do not divide the outputs": (
+        "x[1,8,4,4] -> y { h = Conv(x, w0[8,8,1,1]); a = Conv(h, w[6,2,1,1], group=4); y = Relu(a) }"
+    ),
+    "scales that are no channel's": (
+        "opset 21\nx[1,8,4,4] -> y { h = Conv(x, w0[8,8,1,1]); a = GroupNormalization(h, s[5], b[8], num_groups=4); y = Relu(a) }"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
+def test_what_a_refused_operator_said_is_forgotten(text: str) -> None:
+    traced = couple(parse(text), None, cut_norms=True).traced
+    (refusal,) = traced.refusals
+    assert refusal.node == "a"
+    rewritten = [operator for operator, _ in traced.edits]
+    counted = [term.operator for term in traced.macs] + [reading.operator for reading in traced.readings]
+    assert refusal.node not in [operator.label for operator in (*rewritten, *counted, *traced.opened)]

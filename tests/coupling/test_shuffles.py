@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pruneir.cost import prunable_share
+from pruneir.coupling import couple
 from pruneir.graph import Graph, parse
 from support.properties import assert_pruned_equals_masked
 
@@ -48,6 +49,12 @@ CASES = {
         "; d = Conv(c, w3[6,8,1,1], group=2); y = Conv(d, w4[4,6,1,1]) }",
         [3],
         None,
+    ),
+    "channels beside what they are blocks of": (
+        "x[N,3,4,4] -> y { a = Conv(x, w1[4,3,1,1]); b = Conv(a, w2[8,1,1,1], group=4); c = Concat(a, b, axis=1)"
+        "; y = Conv(c, w3[4,12,1,1]) }",
+        [4, 2],
+        1.0,
     ),
     "two stages": (
         "x[N,3,4,4] -> y { a = Conv(x, w1[4,3,1,1]); b = Conv(a, w2[12,2,1,1], group=2); c = Concat(b, a, axis=1)"
@@ -98,3 +105,11 @@ def stacks(draw: st.DrawFn) -> Graph:
 @given(stacks())
 def test_any_stack_of_units(graph: Graph) -> None:
     assert_pruned_equals_masked(graph, seeds=2, alive=False, noise=20)
+
+
+@pytest.mark.parametrize(("text", "channels", "share"), CASES.values(), ids=CASES)
+def test_an_axis_is_in_a_group_once(text: str, channels: list[int] | None, share: float | None) -> None:
+    """Also where channels are blocks in one place of it and channels of their own in another."""
+    for group in couple(parse(text)).groups:
+        assert len({(member.use, member.axis) for member in group.members}) == len(group.members)
+        assert len(set(group.values)) == len(group.values)

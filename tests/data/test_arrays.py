@@ -6,6 +6,7 @@ import pytest
 from pruneir.data import Data, Scaling, from_arrays, load_data
 from pruneir.errors import PruneirError
 from pruneir.graph import parse
+from pruneir.onnx_io import evaluate
 
 FREE = "x[N,1,4,4] -> y { y = Relu(x) }"
 FIXED = "x[2,1,4,4] -> y { y = Relu(x) }"
@@ -245,3 +246,14 @@ def test_some_samples_are_the_same_ones_whenever_they_are_read(limit: int) -> No
     assert len(some) == len(read[0]) == min(limit, 40)
     assert {tuple(row) for row in read[0]} <= {tuple(row) for row in x}
     assert limit >= 40 or not np.array_equal(read[0], x[:limit])
+
+
+def test_a_network_that_reads_texts() -> None:
+    graph = parse("x[N] -> y[N] { y = Identity(x) }")
+    for name in ("x", "y"):
+        graph.declare(name, 8, ["N"])
+    with pytest.raises(PruneirError, match="'x' holds float32, but the input takes texts"):
+        from_arrays({"x": ones(3)}, graph)
+    texts = np.array(["a", "bc"], object)
+    (found,) = evaluate(graph, ["y"], [from_arrays({"x": texts}, graph).feeds()])
+    assert found["y"].tolist() == texts.tolist()

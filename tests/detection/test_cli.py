@@ -11,7 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pruneir.cli import main  # noqa: E402
+from pruneir.detection import anchors  # noqa: E402
+from pruneir.detection.anchors import load_anchors  # noqa: E402
 from pruneir.onnx_io import load, save  # noqa: E402
+from pruneir.pipeline import read_recipe  # noqa: E402
 from support.detector import ANCHORS, detector, scenes  # noqa: E402
 
 LOSS = ("--loss", "multibox", "--anchors", "anchors.npy")
@@ -82,6 +85,39 @@ def test_scans_are_map_by_the_anchors_that_the_chain_names(capsys: pytest.Captur
     given = ["optimize", "net.onnx", "--pass", integral, "--pass", train, "--data", "data.npz", "--no-verify"]
     assert main([*given, "-o", "out.onnx", "--format", "json"]) == 0
     assert "before fine-tuning: mAP" in capsys.readouterr().out
+
+
+PASSES = {
+    "train": "train{loss=multibox,epochs=1,batch=8,lr=0.01,threads=1}",
+    "ssd": "ssd{loss=multibox,phases=1,batch=8,lr=0.01,threads=1,zeros=0.9}",
+    "magnitude": "magnitude{sparsity=0.2}",
+}
+
+
+@pytest.mark.parametrize("step", PASSES.values(), ids=PASSES)
+def test_anchors_of_the_run_are_those_of_every_pass(
+    step: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def opening(path: str) -> anchors.Anchors:
+        opened.append(path)
+        return load_anchors(path)
+
+    monkeypatch.setattr(anchors, "load_anchors", opening)
+    given = ["optimize", "net.onnx", "--pass", step, "--data", "data.npz", "--no-verify", "--anchors", "anchors.npy"]
+    assert main([*given, "-o", "out.onnx", "--write-recipe", "done.toml", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"]["kind"] == "mAP"
+    assert opened == ["anchors.npy"]
+    assert read_recipe("done.toml").anchors == "anchors.npy"
+
+
+def test_anchors_are_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("others.npy", ANCHORS)
+    step = "train{anchors=others.npy}"
+    given = ["optimize", "net.onnx", "--pass", step, "--data", "data.npz", "--anchors", "anchors.npy", "-o", "out.onnx"]
+    assert main(given) == 2
+    assert "anchors are named in anchors.npy, others.npy; give one file for all passes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("anchors", [True, False])

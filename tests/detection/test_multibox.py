@@ -211,6 +211,15 @@ def test_anchors_that_the_network_held_before_the_chain() -> None:
     assert any("mAP" in note for note in made.outcome.notes)
 
 
+@pytest.mark.parametrize("labels", [np.zeros((8, 0, 5), np.float32), np.full((8, 2, 5), -1, np.float32)])
+def test_where_no_sample_has_a_box_there_is_nothing_to_learn(labels: np.ndarray) -> None:
+    graph, training = detector(), Training(epochs=1, loss="multibox", lr=0.01, batch=8, threads=1)
+    arrays = scenes(8)
+    with pytest.raises(PruneirError, match="loss=multibox: no sample has a box"):
+        fit(graph, training, from_arrays({**arrays, "y": labels}, graph))
+    fit(graph, training, from_arrays(arrays, graph), from_arrays({**arrays, "y": labels}, graph))
+
+
 def test_what_ends_in_a_sigmoid_is_no_softmax() -> None:
     graph, arrays = detector(end="s = Sigmoid(scores); conf = Identity(s)"), scenes(8)
     data = from_arrays(arrays, graph)

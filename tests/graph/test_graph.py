@@ -72,6 +72,21 @@ CHANGES: dict[str, tuple[str, Callable[[Graph], object], str]] = {
         ),
         "x -> y { a = Relu(x); n = Neg(a); b = Sub(n, w[4]); y = Mul(b, b) }",
     ),
+    "define what an operator made": (
+        CHAIN,
+        lambda g: g.define("a", np.zeros(4, np.float32)),
+        "x -> y { b = Add(a[4], w[4]); y = Mul(b, b) }",
+    ),
+    "define what one operator reads": (
+        CHAIN,
+        lambda g: g.define_for(op(g, "b"), 1, np.zeros(2, np.float32)),
+        "x -> y { a = Relu(x); b = Add(a, w[2]); y = Mul(b, b) }",
+    ),
+    "define what one of two operators reads": (
+        "x -> y { a = Add(x, w[4]); y = Mul(a, w) }",
+        lambda g: g.define_for(op(g, "a"), 1, np.zeros(2, np.float32)),
+        "x -> y { a = Add(x, 'w@a'[2]); y = Mul(a, w[4]) }",
+    ),
     "redirect every slot": (
         CHAIN,
         lambda g: g.redirect("b", "x"),
@@ -125,6 +140,17 @@ def test_operators_may_be_added_while_going_through_them() -> None:
         graph.add(Operator("Identity", operator.outputs[:1], (graph.fresh_name("copy"),)))
     check(graph)
     assert len(graph.operators) == 6
+
+
+def test_a_definition_is_valid_in_old_files() -> None:
+    graph = parse("x[N,4], w[4] -> y { a = Relu(x); y = Add(a, w) }")
+    graph.header.ir_version = 3
+    graph.define("w", np.zeros(2, np.float32))
+    known = graph.type_of("w")
+    assert known is not None
+    assert (known.shape, graph.header.ir_version) == ((2,), 3)  # a default, whose input follows
+    graph.define("a", np.zeros(4, np.float32))
+    assert graph.header.ir_version == 4  # from which on an initializer need not be an input
 
 
 def test_fresh_name() -> None:

@@ -34,6 +34,7 @@ DEPTHWISE = (
 )
 STREAM = "x[N,8] -> y { h = MatMul(x, w[8,16]); r = Relu(h); k = MatMul(r, u[16,16]); s = Add(h, k); y = MatMul(s, v[16,4]) }"
 JOINED = "x[N,8] -> y { h = Gemm(x, w[8,16], b[16]); g = Gemm(x, u[8,6], d[6]); j = Concat(h, g, axis=1); y = Gemm(j, v[22,4]) }"
+PLACES = "x[N,3,8,8] -> y { p = Conv(k[1,16,8,8], w[6,16,1,1]); a = Conv(x, u[6,3,1,1]); s = Add(a, p); y = Conv(s, v[4,6,1,1]) }"
 
 CASES = {
     "no outgoing weights": (MLP, {"v": np.s_[4:8]}, {"h": 12}, "4 without outgoing weights, 0 constant"),
@@ -51,6 +52,8 @@ CASES = {
     "residual stream": (STREAM, {"v": np.s_[:5], "u": np.s_[:3]}, {"h": 13}, "3 without outgoing weights"),
     "one of all stays": (MLP, {"v": np.s_[:]}, {"h": 1}, "15 without outgoing weights"),
     "nothing is dead": (MLP, {}, {"h": 16}, None),
+    "a constant that is convolved": (PLACES, {}, {"p": 16}, None),
+    "a constant that is convolved with zeros": (PLACES, {"w": np.s_[:, 3:5]}, {"p": 14}, "2 without outgoing weights"),
 }  # fmt: skip
 
 

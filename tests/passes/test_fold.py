@@ -31,6 +31,29 @@ CASES = {
         "x[N,4] -> y { t = Transpose(w[4,4]); u = Transpose(w); a = MatMul(x, t); y = MatMul(a, u) }",
         "MatMul MatMul Transpose Transpose",
     ),
+    "a matrix and its norm": (
+        "x[N,4] -> y { n = ReduceL2(w[6,4], axes=[1]); u = Div(w, n); v = Mul(u, g[6,1]); y = Gemm(x, v, transB=1) }",
+        "Gemm",
+    ),
+    "a matrix and its norm, tied": (
+        "x[N,4] -> y, z { n = ReduceL2(w[6,4], axes=[1]); u = Div(w, n); y = Gemm(x, u, transB=1); z = Gemm(x, w, transB=1) }",
+        "Div Gemm Gemm ReduceL2",
+    ),
+    "a matrix in other order": (
+        "x[N,4] -> y { a = Slice(w[6,4], {3}, {6}, {0}); b = Slice(w, {0}, {3}, {0}); c = Concat(a, b, axis=0)"
+        "; y = Gemm(x, c, transB=1) }",
+        "Gemm",
+    ),
+    "a matrix in parts": (
+        "x[N,4] -> y, z { a = Slice(w[6,4], {3}, {6}, {0}); b = Slice(w, {0}, {3}, {0}); y = Gemm(x, a, transB=1)"
+        "; z = Gemm(x, b, transB=1) }",
+        "Gemm Gemm Slice Slice",
+    ),
+    "a transpose that is tied": (
+        "x[N,4] -> y { t = Transpose(w[4,4]); r = Reshape(t, {2,8}); m = MatMul(x, t); k = Reshape(m, {-1,2})"
+        "; y = MatMul(k, r) }",
+        "MatMul MatMul Reshape Reshape",
+    ),
     "shared by Identity": (
         "x[N,4] -> y { i = Identity(w[4,4]); j = Identity(i); a = MatMul(x, i); y = MatMul(a, j) }",
         "MatMul MatMul",
@@ -61,7 +84,7 @@ CASES = {
         "Add Expand MatMul ReduceSum",
     ),
     "dequantized in between": (
-        "opset 16; x[N,4] -> y { d = DequantizeLinear(q[4]:i8, 0.5, 0:i8); b = ScatterND(w[4], i[4,1]{0,1,2,3}, d);"
+        "opset 16; x[N,4] -> y { d = DequantizeLinear(q[2]:i8, 0.5, 0:i8); b = ScatterND(w[4], i[2,1]{0,2}, d);"
         " y = Add(x, b) }",
         "Add DequantizeLinear ScatterND",
     ),

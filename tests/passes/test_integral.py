@@ -62,6 +62,7 @@ def kept(graph: Graph) -> dict[str, int | None]:
         ("integral{weights=auto}", "weights: 'auto' is not a share"),
         ("integral{winners=1.5}", "winners: '1.5' is not a share above 0, up to 1, or auto"),
         ('integral{winners="fc*"}', "winners: 'fc*' is not a share"),
+        ('integral{winners=["=0.5"]}', "winners: '=0.5' is not a share above 0"),
         ("integral{sample=1}", "sample=1 is not a share between 0 and 1"),
         ("integral{drop=-1}", "drop=-1 is not a number of points"),
         ("integral{samples=0}", "samples=0 is none"),

@@ -157,6 +157,10 @@ def test_zeros_stay_while_training() -> None:
         ("magnitude{quality=1,sparsity=0.9}", "quality is instead of sparsity"),
         ('magnitude{quality=1,pattern="2:4"}', "pattern is instead of quality"),
         ('magnitude{pattern="4:2"}', "is not N:M"),
+        (
+            'magnitude{pattern="2:99999999999999999999"}',
+            "is not N:M with N of M weights to keep, such as 2:4, M at most",
+        ),
         ("magnitude{qualities=[w1]}", "takes GLOB=Q"),
     ],
 )

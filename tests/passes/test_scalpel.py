@@ -13,7 +13,7 @@ from pruneir.coupling import couple
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
 from pruneir.passes.scalpel import Scalpel
-from pruneir.pipeline.recipe import parse_recipe
+from pruneir.pipeline import parse_recipe
 from pruneir.sparsity import weights
 from pruneir.sparsity.groups import Layout
 from pruneir.sparsity.nodes import WeightCounter

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 import pruneir  # noqa: E402
 from pruneir.api import optimize_by, train  # noqa: E402
-from pruneir.data import from_arrays  # noqa: E402
+from pruneir.data import Data, from_arrays  # noqa: E402
 from pruneir.detection.anchors import load_anchors  # noqa: E402
 from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.graph import Graph, check, parse  # noqa: E402
@@ -365,6 +365,53 @@ def test_phases_of_several_rounds_are_told_apart() -> None:
     lines = console.export_text().splitlines()
     for number, name in expected:
         assert len([line for line in lines if line.startswith(f"{number} · {name} ")]) == 2  # a row, and its layers
+
+
+TWICE = [f"ssd{{{FAST},epochs=2,zeros=0.3,phases=2,trained_on=24}}"] * 2
+"""Two passes of one round."""
+
+
+def test_phases_of_several_passes_are_told_apart() -> None:
+    made = pruneir.optimize(network(), ["fold-bn", *TWICE], data=arrays(32))
+    expected = [(number, name) for number in (2, 3) for name in ("-1det", "-2det")]
+    assert [(row.step, row.name) for row in made.outcome.phases] == expected
+    assert [(each["pass"], each["name"]) for each in made.report["phases"]] == expected
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(phases(made.outcome.phases))
+    lines = console.export_text().splitlines()
+    for number, name in expected:
+        assert len([line for line in lines if line.startswith(f"pass {number} · {name} ")]) == 2
+
+
+def test_what_was_stopped_in_the_second_pass_goes_on_there(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"data": arrays(64), "validation": arrays(32, 1)}
+    whole = pruneir.optimize(network(), TWICE, **given)
+    seen: list[str] = []
+
+    def stop(text: str, share: float) -> None:
+        seen.append(text)
+        if "-1det, retraining, epoch 2 of 2" in text and any("-2det, retraining" in earlier for earlier in seen):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pruneir.optimize(network(), TWICE, **given, checkpoints=tmp_path, progress=stop)
+    kept = {path.parent.parent.name: path.parent.name for path in tmp_path.rglob("phase-1det-retraining/*.safetensors")}
+    assert kept == dict.fromkeys(("pass-1", "pass-2"), "phase-1det-retraining")
+    again = pruneir.optimize(network(), TWICE, **given, checkpoints=tmp_path, resume=True)
+    assert state(again.graph) == state(whole.graph)
+
+
+def test_each_pass_draws_its_samples_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    plain = Data.some
+
+    def some(self: Data, limit: int, seed: int = 0) -> Data:
+        seeds.append(seed) if limit == 24 else None
+        return plain(self, limit, seed)
+
+    monkeypatch.setattr(Data, "some", some)
+    pruneir.optimize(network(), TWICE, data=arrays(32))
+    assert len(set(seeds)) == len(seeds) == 8
 
 
 def state(graph: Graph) -> dict[str, bytes]:

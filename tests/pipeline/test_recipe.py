@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pruneir.api import optimize_by
 from pruneir.data import Scaling
 from pruneir.errors import PruneirError
+from pruneir.graph import parse
 from pruneir.passes.train import Train
 from pruneir.pipeline import GroupRow, Recipe, Step, parse_pass, parse_recipe, read_recipe
 from pruneir.pipeline.recipe_schema import json_schema
@@ -59,10 +61,10 @@ def test_a_single_text_or_number_is_a_list_of_one() -> None:
 
 def test_the_passes_of_a_chain_name_one_file_of_anchors() -> None:
     def anchors(*files: str) -> str | None:
-        return Recipe((Step(Train()), *(Step(Train(anchors=file)) for file in files))).anchors
+        return Recipe((Step(Train()), *(Step(Train(anchors=file)) for file in files))).anchors_file
 
     assert [anchors(), anchors("a.npy"), anchors("a.npy", "./a.npy")] == [None, "a.npy", "a.npy"]
-    with pytest.raises(PruneirError, match=r"passes name anchors in a\.npy, b\.npy; give one file"):
+    with pytest.raises(PruneirError, match=r"anchors are named in a\.npy, b\.npy; give one file"):
         anchors("a.npy", "b.npy")
 
 
@@ -80,6 +82,26 @@ def test_all_mistakes_at_once() -> None:
     ):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["seed = true", 'fold = "yes"', "fold = 1", "[schedule]\nrounds = true", '[ratio]\na = "0.5"']
+)
+def test_what_is_of_another_type_is_not_guessed(text: str) -> None:
+    with pytest.raises(PruneirError, match="input should be a valid"):
+        parse_recipe(text)
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "true", '""', "99999999999999999999"])
+def test_a_size_that_no_axis_has(size: str) -> None:
+    graph = parse("x[N,3] -> y { y = Relu(x) }")
+    with pytest.raises(PruneirError, match=r"input_shape\.x|--input-shape: 'x' cannot have an axis of"):
+        optimize_by(parse_recipe(f"[input_shape]\nx = [{size}, 3]"), graph)
+
+
+def test_a_mark_of_the_byte_order_may_go_before(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes(b"\xef\xbb\xbfseed = 3\n")
+    assert read_recipe(tmp_path / "r.toml").seed == 3
 
 
 def test_all_mistakes_of_passes_at_once() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,42 @@ Axes = dict[str, dict[int, tuple[int, list[int]]]]
 def plan(axes: Axes, changed: tuple[str, ...] = (), passes: tuple[str, ...] = ()) -> Plan:
     kept = {name: {a: (size, np.array(at)) for a, (size, at) in each.items()} for name, each in axes.items()}
     return Plan(kept, frozenset(changed), passes)
+
+
+POSITIONS = {
+    "beyond the end": (8, [0, 8], "axis 0 of 'w' keeps what are no ascending positions from 0 to 7"),
+    "before the start": (8, [-1, 2], "no ascending positions"),
+    "twice": (8, [1, 1], "no ascending positions"),
+    "another order": (8, [3, 1], "no ascending positions"),
+    "too large": (8, [10**30], "no ascending positions"),
+    "half a position": (8, [0.5], "has no size and kept"),
+    "yes and no": (8, [True, False], "has no size and kept"),
+    "half a size": (8.5, [1], "has no size and kept"),
+    "a size in words": ("8", [1], "has no size and kept"),
+    "a position for a list": (8, 4, "has no size and kept"),
+}
+EDITED: dict[str, tuple[dict[str, Any], str]] = {
+    "another schema": ({"schema": 2}, "its schema is 2, and this version reads 1"),
+    "no schema": ({"schema": None}, "its schema is None"),
+    "passes that are none": ({"passes": [3]}, "passes is no list of texts"),
+    "a text for a list": ({"changed": "wa"}, "changed is no list of texts"),
+    "a list for a table": ({"initializers": {"w": []}}, "the entry of 'w' is no table"),
+    "a word for an axis": ({"initializers": {"w": {"a": {}}}}, "'a' is no axis of 'w'"),
+    **{
+        name: ({"initializers": {"w": {"0": {"size": size, "kept": kept}}}}, told)
+        for name, (size, kept, told) in POSITIONS.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("change", "told"), EDITED.values(), ids=EDITED)
+def test_a_plan_that_was_edited_is_told_what_is_wrong(change: dict[str, Any], told: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"schema": 1, "initializers": {}, "changed": [], "passes": [], **change}))
+    with pytest.raises(PruneirError) as caught:
+        read_plan(path)
+    assert str(caught.value).startswith(f"{path}: not a plan, since ")
+    assert told in str(caught.value)
 
 
 def test_what_a_plan_cuts_is_zero_and_one_where_it_divides() -> None:
@@ -82,3 +120,14 @@ def test_a_vector_that_multiplies_and_divides_is_masked_use_by_use() -> None:
     small = pruneir.optimize(graph, passes=["filter{ratio=0.5,absorb=false}"])
     [drift] = compare(small.graph, masked_by(graph, small.plan), random_feeds(graph))
     assert drift.equal
+
+
+def test_quantized_weights_are_masked_to_their_zero_points() -> None:
+    graph = parse(
+        "x[N,3,4,4] -> y { w = DequantizeLinear(q[8,3,1,1]:i8, 0.05, 3:i8); h = Conv(x, w); r = Relu(h)"
+        "; v = DequantizeLinear(p[5,8,1,1]:i8, s[5], z[5]:i8, axis=0); y = Conv(r, v) }"
+    )
+    small = pruneir.optimize(graph, passes=["filter{ratio=0.5,absorb=false}"])
+    [drift] = compare(small.graph, masked_by(graph, small.plan), random_feeds(graph))
+    assert drift.equal
+    assert not compare(graph, masked_by(graph, small.plan), random_feeds(graph))[0].equal

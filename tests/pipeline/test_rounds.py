@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pruneir
 from pruneir.data import from_arrays
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph, parse
+from pruneir.onnx_io import save
 from pruneir.pipeline import Recipe, Step, parse_pass, parse_recipe
 from pruneir.pipeline.journal import fingerprint
 from pruneir.pipeline.outcome import Outcome, Round
@@ -109,6 +112,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     assert resumed.plan.to_json() == whole.plan.to_json()
     assert resumed.resolved == whole.resolved
     assert [r.result.rows for r in resumed.records] == [r.result.rows for r in whole.records]
+    assert [r.check for r in resumed.records] == [r.check for r in whole.records]
     for name, array in whole.graph.initializers.items():
         np.testing.assert_array_equal(resumed.graph.initializers[name], array)
     assert "round 2" in (tmp_path / "b/log.txt").read_text()
@@ -142,6 +146,58 @@ def test_a_damaged_page_is_said(tmp_path: Path) -> None:
         scheduled(1, checkpoints=tmp_path, resume=True)
 
 
+def edited(page: Path, **changes: object) -> None:
+    page.write_text(json.dumps({**json.loads(page.read_text()), **changes}))
+
+
+def with_a_folder_for_a_log(folder: Path) -> None:
+    for name in ("round-1.json", "log.txt"):
+        (folder / name).unlink()
+    (folder / "log.txt").mkdir()
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a page without its passes": (lambda folder: edited(folder / "round-1.json", passes=[]), "is damaged; remove"),
+    "a page of no plan": (
+        lambda folder: edited(folder / "round-1.json", plan={"initializers": 3}),
+        "is damaged; remove",
+    ),
+    "the page of another round": (
+        lambda folder: edited(folder / "round-1.json", reached={"number": 2, "macs": 1, "params": 1}),
+        "is not what round 1 wrote; remove",
+    ),
+    "another network": (
+        lambda folder: save(network(), folder / "round-1.onnx", force=True),
+        "is not what round 1 wrote",
+    ),
+    "no network": (lambda folder: (folder / "round-1.onnx").unlink(), "is not what round 1 wrote; remove"),
+    "half a network": (lambda folder: (folder / "round-1.onnx").write_bytes(b"half"), "is not what round 1 wrote"),
+    "a run that nobody knows": (
+        lambda folder: (folder / "run.json").unlink(),
+        "holds rounds of a run that nothing says",
+    ),
+    "a log that is a folder": (with_a_folder_for_a_log, "log.txt cannot be written"),
+}
+
+
+@pytest.mark.parametrize(("damage", "told"), DAMAGES.values(), ids=DAMAGES)
+def test_a_folder_that_was_tampered_with_is_told(damage: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+    scheduled(1, checkpoints=tmp_path)
+    damage(tmp_path)
+    with pytest.raises(PruneirError, match=told):
+        scheduled(1, checkpoints=tmp_path, resume=True)
+
+
+def test_a_folder_that_takes_nothing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    for name in ("write_text", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(PruneirError, match=r"run.json cannot be written \(Read-only file system\); check the folder"):
+        scheduled(1, checkpoints=tmp_path / "kept")
+
+
 def test_a_tolerance_needs_samples() -> None:
     with pytest.raises(PruneirError, match="--val"):
         run(network(), Recipe((Step(parse_pass(SLIM)),), max_drop=1.0))
@@ -173,3 +229,20 @@ def test_another_content_of_a_file_that_a_pass_names_is_another_run(tmp_path: Pa
         np.save(file, anchors)
         marks.append(fingerprint(network(), recipe, {}))
     assert marks[0] == marks[1] != marks[2]
+
+
+def test_another_content_of_a_module_that_is_named_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    graph = network()
+    recipe = Recipe((Step(parse_pass('train{loss="own_program:loss"}')),))
+    source = "import numpy as np\ndef batches():\n    yield np.zeros((4, 3, 8, 8), np.float32)\n"
+    for named in (recipe, Recipe()):
+        marks = []
+        for text in (source, source, source + "# another\n"):
+            Path("own_program.py").write_text(text)
+            data = None if named is recipe else pruneir.data.load_data("own_program:batches", graph)
+            marks.append(fingerprint(graph, named, {"data": data}))
+        assert marks[0] == marks[1] != marks[2]

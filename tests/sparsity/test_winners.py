@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -241,18 +242,18 @@ def layer_graph(graph: Graph, label: str) -> Graph:
 
 def products(alone: Graph, data: np.ndarray, weight: np.ndarray) -> tuple[int, int]:
     """Products of which neither operand is zero, and those whose weight is not, one entry of the weight at a time."""
-    both = weights = 0
-    there, ones = (data != 0).astype(np.float32), np.ones_like(data, np.float32)
-    for index in zip(*np.nonzero(weight), strict=True):
-        single = np.zeros(weight.shape, np.float32)
-        single[index] = 1
-        for x, what in ((there, "both"), (ones, "weights")):
-            (made,) = evaluate(alone, ["y"], [{"v": x, "k": single}])
-            if what == "both":
-                both += round(float(made["y"].sum(dtype=np.float64)))
-            else:
-                weights += round(float(made["y"].sum(dtype=np.float64)))
-    return both, weights
+
+    def singles() -> Iterator[np.ndarray]:
+        for index in zip(*np.nonzero(weight), strict=True):
+            single = np.zeros(weight.shape, np.float32)
+            single[index] = 1
+            yield single
+
+    def counted(x: np.ndarray) -> int:
+        found = evaluate(alone, ["y"], ({"v": x, "k": single} for single in singles()))
+        return sum(round(float(made["y"].sum(dtype=np.float64))) for made in found)
+
+    return counted((data != 0).astype(np.float32)), counted(np.ones_like(data, np.float32))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,11 @@ from pruneir.backends.cortex_m.cpus import CPUS
 from pruneir.backends.cortex_m.qemu import Firmware
 from pruneir.backends.lowering.arena import place
 from pruneir.backends.lowering.program import Buffer, Call, Constant, Kernel, Program
+from support.quick import only_quick
 
 EMULATED = [name for name, cpu in CPUS.items() if cpu.board.machine]
+LIKE = only_quick(EMULATED, "cortex-m4", "cortex-m55")
+"""The same for tests of which a quick run has one for each instruction set."""
 
 DENSE = """
 #include <math.h>

@@ -25,6 +25,13 @@ CONVOLUTIONS = {
     "1-D": "x[1,3,29] -> y { y = Conv(x, w[5,3,3], b[5], pads=[1,1]) }",
     "1-D, wide and strided": "x[1,1,256] -> y { y = Conv(x, w[6,1,64], b[6], strides=[16], pads=[24,24]) }",
     "transposed": "x[1,3,5,4] -> y { y = ConvTranspose(x, w[3,4,3,3], b[4], strides=[2,2], pads=[1,1,1,1]) }",
+    "transposed 1-D, four by four": "x[1,3,7] -> y { a = ConvTranspose(x, w[3,5,8], b[5], strides=[4], pads=[2,2]); y = Relu(a) }",
+    "transposed, 3×3, one more row": (
+        "x[1,5,4,6] -> y { y = ConvTranspose(x, w[5,4,3,3], strides=[2,2], pads=[1,1,1,1], output_padding=[1,1]) }"
+    ),
+    "transposed, grouped, dilated": (
+        "x[1,4,5,4] -> y { y = ConvTranspose(x, w[4,3,3,2], b[6], strides=[3,1], dilations=[1,2], group=2, pads=[0,1,1,0]) }"
+    ),
     "two batches": "x[2,3,7,7] -> y { y = Conv(x, w[5,3,3,3], b[5], pads=[1,1,1,1]) }",
 }
 
@@ -116,8 +123,24 @@ NETWORKS = {
     "sum of what is computed": "x[1,6,7,8] -> y { h = HardSwish(x); y = ReduceSum(h, {2,3}, keepdims=0) }",
     "sum of products": "x[1,6,7,8], z[1,6,7,8] -> y { m = Mul(x, z); y = ReduceSum(m, {1}) }",
     "largest of three": "x[1,6], z[1,6] -> y { m = Exp(x); y = Max(m, z, x) }",
+    "Gelu of ONNX Runtime": "x[1,5,8] -> y { g = com.microsoft::Gelu(x); y = MatMul(g, w[8,3]) }",
     "LayerNormalization": "x[1,5,8] -> y { y = LayerNormalization(x, s[8], b[8]) }",
     "shared weights": "x[1,4,7,7] -> y { a = Conv(x, w[4,4,3,3], pads=[1,1,1,1]); b = Relu(a); y = Conv(b, w, pads=[1,1,1,1]) }",
+}
+
+RECURRENT = {
+    "LSTM": "x[6,1,5] -> y, h, c { y, h, c = LSTM(x, w[1,16,5], r[1,16,4], b[1,32], hidden_size=4) }",
+    "LSTM both ways, from a state": (
+        "x[5,2,3], h0[2,2,4], c0[2,2,4] -> y, h, c { y, h, c = LSTM(x, w[2,16,3], r[2,16,4], b[2,32], _, h0, c0,"
+        ' direction="bidirectional", hidden_size=4) }'
+    ),
+    "GRU": "x[6,1,5] -> h { y, h = GRU(x, w[1,12,5], r[1,12,4], b[1,24], hidden_size=4) }",
+    "GRU backwards, reset behind the product": (
+        "x[6,1,5] -> y { y, h = GRU(x, w[1,12,5], r[1,12,4], b[1,24], {6}:i32,"
+        ' direction="reverse", hidden_size=4, linear_before_reset=1) }'
+    ),
+    "RNN of many steps": "x[40,1,2] -> y, h { y, h = RNN(x, w[1,3,2], r[1,3,3], b[1,6], hidden_size=3) }",
+    "RNN": 'x[3,2,5] -> y { y, h = RNN(x, w[1,4,5], r[1,4,4], hidden_size=4, activations=["Relu"]) }',
 }
 
 RANKING = {
@@ -157,4 +180,4 @@ RANKING = {
     ),
 }
 
-CASES = {**CONVOLUTIONS, **LINEAR, **NETWORKS, **RANKING}
+CASES = {**CONVOLUTIONS, **LINEAR, **NETWORKS, **RECURRENT, **RANKING}

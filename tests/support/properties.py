@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from pruneir import onnx_io
 from pruneir.coupling import Coupling, couple
 from pruneir.graph import Graph, check
 from pruneir.surgery import apply
-from pruneir.verify.reference import masked
+from pruneir.verify.reference import held, masked
 
 
 def feeds(graph: Graph, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -53,7 +54,7 @@ def differences(a: Graph, b: Graph, batch: int) -> Iterator[tuple[str, float]]:
 def assert_pruned_equals_masked(
     graph: Graph, seeds: int = 3, *, alive: bool = True, noise: float = 1, **options: bool
 ) -> Coupling:
-    """Random cuts give valid graphs that equal the masked original, for two batch sizes.
+    """Random cuts give valid graphs that equal the original, masked or held at zero, for two batch sizes.
 
     alive    the masked outputs must not be all zero: a network that computes nothing proves nothing
     noise    how often the tolerance is allowed, for networks whose sums cancel by chance
@@ -64,10 +65,10 @@ def assert_pruned_equals_masked(
         dead = random_dead(coupling, np.random.default_rng(seed))
         surgery = apply(coupling, dead)
         check(surgery.graph)
-        reference = masked(coupling, dead)
-        for batch in (1, 3):
+        references = masked(coupling, dead), held(coupling, dead, {})
+        for reference, batch in product(references, (1, 3)):
             worst = dict(differences(surgery.graph, reference, batch))
             assert max(worst.values()) <= noise, worst
         if alive:
-            assert all(np.abs(y).max() > 0 for y in run(reference, 1))
+            assert all(np.abs(y).max() > 0 for y in run(references[0], 1))
     return coupling

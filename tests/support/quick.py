@@ -13,3 +13,8 @@ def first_quick(cases: Iterable[Any]) -> list[Any]:
     first, *others = cases
     marked = (pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in others)
     return [first, *marked]
+
+
+def only_quick(cases: Iterable[str], *quick: str) -> list[Any]:
+    """The cases for `parametrize`, all but some marked slow."""
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]

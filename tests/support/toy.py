@@ -21,13 +21,14 @@ from pruneir.artifact import (
     Ram,
     read_manifest,
 )
-from pruneir.backend import Backend, Progress
+from pruneir.backend import Backend
 from pruneir.cost import macs_by_operator
 from pruneir.coupling import couple
 from pruneir.errors import PruneirError
 from pruneir.graph import Graph
 from pruneir.onnx_io import load, save
 from pruneir.onnx_io.evaluate import evaluate
+from pruneir.progress import Progress
 from pruneir.sparsity import weights
 from pruneir.storage import Format, Storage
 from pruneir.targets import Target

@@ -62,6 +62,16 @@ def test_it_writes_the_network_and_a_table(cli: Cli) -> None:
     assert not Path("out.plan.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "told"), [((), True), (("--distill", 0.5), False), (("--loss", "distill", "--l2-weights", 1e-3), False)]
+)
+def test_a_teacher_that_no_loss_looks_at_is_told_of(given: tuple[object, ...], told: bool, cli: Cli) -> None:
+    arguments = ("train", "net.onnx", "--data", "data.npz", "--teacher", "net.onnx", "-o", "out.onnx", *FAST, *given)
+    code, _, err = cli(*arguments)
+    assert code == 0
+    assert ("--teacher is not looked at" in " ".join(err.split())) is told
+
+
 def test_json_is_alone_on_stdout(cli: Cli) -> None:
     code, out, _ = cli("train", "net.onnx", "--data", "data.npz", "-o", "out.onnx", *FAST, "--format", "json")
     found = json.loads(out)

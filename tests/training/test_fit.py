@@ -19,7 +19,7 @@ from pruneir.training.fit import NothingToLearn, fit  # noqa: E402
 from pruneir.training.history import Fitted  # noqa: E402
 from pruneir.training.options import Training  # noqa: E402
 from pruneir.training.rates import rate  # noqa: E402
-from support.training import SOURCE, network, samples  # noqa: E402
+from support.training import SOURCE, arrays, network, samples  # noqa: E402
 
 WEIGHTS = {"wa", "g", "b", "wc", "wy", "by"}
 STATISTICS = {"m", "v"}
@@ -141,12 +141,39 @@ def test_what_is_frozen_stays(options: dict[str, Any], changed: set[str]) -> Non
         ({"patience": 1}, "patience is of the validation score"),
         ({"choose": "best"}, "choose=best is by the validation score"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"device": "meta"}, "device 'meta' cannot be used"),
+        ({"threads": 100_000}, "threads=100000 is more than 1024"),
         ({"dropout": 0.5, "dropout_at": ("waa",)}, "dropout_at: nothing is called 'waa'"),
     ],
 )
 def test_what_cannot_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(PruneirError, match=message):
         trained(**options)
+
+
+LABELS = {
+    "not a number": (np.full((16, 3), np.nan), r"^given\.npz: labels hold NaN or infinity"),
+    "text": (np.array(["a"] * 16), r"^given\.npz: labels are <U1, not numbers"),
+}
+
+
+@pytest.mark.parametrize(("labels", "message"), LABELS.values(), ids=LABELS)
+def test_labels_of_which_nothing_can_be_learned(labels: np.ndarray, message: str) -> None:
+    data = from_arrays({"x": arrays(16)["x"], "y": labels}, network(), source="given.npz")
+    with pytest.raises(PruneirError, match=message):
+        fit(network(), Training(epochs=1, loss="mse"), data)
+
+
+def test_validation_without_labels_is_told_by_its_name() -> None:
+    with pytest.raises(PruneirError, match="--val has no labels, and loss=cross-entropy needs some"):
+        fit(network(), Training(epochs=1), samples(16), samples(16, labels=False))
+
+
+def test_a_network_that_gives_no_numbers_is_told() -> None:
+    graph = network()
+    graph.set_initializer("wy", graph.initializers["wy"] * np.float32(np.nan))
+    with pytest.raises(PruneirError, match="'y' is NaN before any training"):
+        fit(graph, Training(epochs=1), samples(16))
 
 
 def test_a_teacher_has_the_same_interface() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
 from pruneir.cli import main  # noqa: E402
-from pruneir.data import from_arrays  # noqa: E402
+from pruneir.data import from_arrays, load_data  # noqa: E402
+from pruneir.detection.anchors import load_anchors  # noqa: E402
 from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.onnx_io import save  # noqa: E402
 from pruneir.training.fit import fit  # noqa: E402
@@ -123,7 +129,33 @@ def test_a_file_that_an_option_names_is_part_of_the_training(tmp_path: Path) -> 
         np.save(file, anchors)
         told = pytest.raises(PruneirError, match="another training: the file of anchors was")
         with nullcontext() if anchors is ANCHORS else told:
-            fit(graph, training, from_arrays(scenes(8), graph), checkpoints=tmp_path / "kept", resume=True)
+            data, kept = from_arrays(scenes(8), graph), tmp_path / "kept"
+            fit(graph, training, data, anchors=load_anchors(file), checkpoints=kept, resume=True)
+
+
+MODULE = """import numpy as np
+def loss(outputs, labels, taught):
+    return outputs["y"].square().mean()
+def batches():
+    yield np.ones((8, 1, 6, 6), np.float32)
+"""
+NAMED = {"loss": "the file of loss was", "data": "data was"}
+
+
+@pytest.mark.parametrize(("what", "told"), NAMED.items(), ids=NAMED)
+def test_a_module_that_is_named_is_part_of_the_training(
+    what: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    name, data = f"own_{what}", samples(16)
+    training = Training(epochs=1, threads=1, **({"loss": f"{name}:loss"} if what == "loss" else {"l2_weights": 0.1}))
+    for text in (MODULE, MODULE, f"{MODULE}# another"):
+        Path(f"{name}.py").write_text(text)
+        if what == "data":
+            data = load_data(f"{name}:batches", network())
+        with nullcontext() if text is MODULE else pytest.raises(PruneirError, match=f"another training: {told}"):
+            fit(network(), training, data, teacher=network(), checkpoints=tmp_path / "kept", resume=True)
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
@@ -132,6 +164,49 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(PruneirError, match="is damaged .*; remove it to start again"):
         train(tmp_path, resume=True, epochs=1)
+
+
+Held = dict[str, Any]
+ANOTHER: dict[str, tuple[Callable[[Held, Held], object], str]] = {
+    "a tensor less": (lambda tensors, told: tensors.pop("state/wa"), "its tensors are not those of the network"),
+    "a tensor of another shape": (
+        lambda tensors, told: tensors.update({"state/wa": torch.zeros(1)}),
+        "its tensors are not those of the network",
+    ),
+    "a buffer of another shape": (
+        lambda tensors, told: tensors.update({"optimizer/0/momentum_buffer": torch.zeros(7)}),
+        "its buffers are not those of the optimizer",
+    ),
+    "a buffer too many": (
+        lambda tensors, told: tensors.update({"optimizer/99/momentum_buffer": torch.zeros(())}),
+        "its buffers are not those of the optimizer",
+    ),
+    "an epoch that is none": (lambda tensors, told: told.update(chosen=9), "its epochs are not in order"),
+    "an epoch twice": (lambda tensors, told: told.update(history=told["history"] * 2), "its epochs are not in order"),
+    "another schema": (lambda tensors, told: told.update(schema=2), "schema 2, not 1"),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), ANOTHER.values(), ids=ANOTHER)
+def test_a_checkpoint_of_another_form_is_told(
+    change: Callable[[Held, Held], object], told: str, tmp_path: Path
+) -> None:
+    train(tmp_path, epochs=1)
+    file = tmp_path / "training.safetensors"
+    tensors = load_file(file)
+    with safe_open(file, "pt") as archive:
+        held = json.loads(archive.metadata()["pruneir"])
+    change(tensors, held)
+    save_file(tensors, file, metadata={"pruneir": json.dumps(held)})
+    with pytest.raises(PruneirError, match=f"training.safetensors is damaged .{told}.; remove it to start again"):
+        train(tmp_path, resume=True, epochs=1)
+
+
+def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
+    draft = tmp_path / ".training.safetensors.0123abcd"
+    draft.write_bytes(b"half")
+    train(tmp_path, resume=True, epochs=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["training.safetensors"]
 
 
 def test_nothing_to_go_on_with_is_a_beginning(tmp_path: Path) -> None:

@@ -53,3 +53,8 @@ def test_what_training_made_worse_is_not_the_result(choose: str, chosen: int) ->
     assert bool(fitted.changed) == bool(chosen)
     assert (fitted.after.loss <= fitted.before.loss) == (not chosen)
     assert any("training made it worse" in note for note in fitted.notes) == (not chosen)
+
+
+def test_any_seed_may_be_given() -> None:
+    graph, data = regression(1.0)
+    assert fit(graph, Training(epochs=1, threads=1), data, seed=2**70).history

@@ -106,9 +106,17 @@ def test_what_is_compared(source: str, at: tuple[str, ...]) -> None:
         assert not one(*scaled(source, "w", 1.01)).equal
 
 
-def test_far_upstream_in_few_rounds() -> None:
-    steps = "; ".join(f"z{i + 1} = Neg(z{i})" for i in range(40))
-    graph = parse(f"x[N,8] -> z40 {{ s = MatMul(x, w[8,4]); z0 = Mul(s, 0.0); {steps} }}")
+FAR = {
+    "a chain of 40": (40, "z{1} = Neg(z{0})"),
+    "a chain of 400": (400, "z{1} = Neg(z{0})"),
+    "branches": (40, "a{1} = Neg(z{0}); b{1} = Abs(z{0}); z{1} = Add(a{1}, b{1})"),
+}
+
+
+@pytest.mark.parametrize(("count", "step"), FAR.values(), ids=FAR)
+def test_far_upstream_in_few_rounds(count: int, step: str) -> None:
+    steps = "; ".join(step.format(i, i + 1) for i in range(count))
+    graph = parse(f"x[N,8] -> z{count} {{ s = MatMul(x, w[8,4]); z0 = Mul(s, 0.0); {steps} }}")
     assert one(graph, graph).at == ("s",)
 
 
@@ -164,6 +172,7 @@ def test_verdicts() -> None:
                 "mean": drifted.mean,
                 "difference": drifted.outputs[0].difference,
                 "equal": False,
+                "rounding": 0.0,
             }
         ],
     }

@@ -68,14 +68,13 @@ void model_step(int step)
 
 static void report_steps(void)
 {
-    uint64_t between[MODEL_STEPS + 1];
     for (int step = 0; step < MODEL_STEPS; step++)
-        between[step] = marks[step + 1] - marks[step];
-    model_step(0);
-    model_step(1);
-    const uint64_t empty = marks[1] - marks[0];
+        marks[step] = marks[step + 1] - marks[step];
+    model_step(MODEL_STEPS);
+    model_step(MODEL_STEPS + 1);
+    const uint64_t empty = marks[MODEL_STEPS + 1] - marks[MODEL_STEPS];
     for (int step = 0; step < MODEL_STEPS; step++)
-        figure("step", instructions(between[step] > empty ? between[step] - empty : 0));
+        figure("step", instructions(marks[step] > empty ? marks[step] - empty : 0));
 }
 #endif
 

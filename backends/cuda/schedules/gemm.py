@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from tvm import ir, s_tir, sym, tirx
+from tvm import s_tir, sym, tirx
 from tvm_ffi import structural_map, structural_walk
+
+from pruneir.backends.lowering.default import products
 
 _KINDS = {
     (True, True, True): "s",
@@ -59,17 +61,9 @@ def main_block(sch: s_tir.Schedule) -> Any | None:
     return found[0] if len(found) == 1 else None
 
 
-def macs(function: tirx.PrimFunc) -> int:
-    """Multiply-accumulates of a function: those of its sum of products; 0 without one."""
-    sch = s_tir.Schedule(function)
-    blocks = [sch.get(block) for block in sch.get_child_blocks(sch.get_sblock("root"))]
-    sums = [block for block in blocks if _products(block) is not None]
-    return sum(prod(int(each.dom.extent) for each in block.iter_vars) for block in sums)
-
-
 def gemm_of(block: Any) -> Gemm | None:
     """How a block that sums products is a matrix product; None if it is none, or a size is not fixed."""
-    operands = _products(block)
+    operands = products(block)
     extents = [each.dom.extent for each in block.iter_vars]
     if operands is None or not all(isinstance(extent, tirx.IntImm) for extent in extents):
         return None
@@ -90,7 +84,7 @@ def gemm_of(block: Any) -> Gemm | None:
 def ungrouped(sch: s_tir.Schedule) -> s_tir.Schedule:
     """Split loops that the data see by their quotient alone: filters f of a grouped convolution, to f // n, f % n."""
     block = main_block(sch)
-    operands = None if block is None else _products(sch.get(block))
+    operands = None if block is None else products(sch.get(block))
     if operands is None:
         return sch
     found: dict[Any, int] = {}
@@ -123,7 +117,7 @@ def packed(sch: s_tir.Schedule, block: Any, gemm: Gemm, constants: Collection[in
     stored = sch.get(block)
     kinds = {each.var: kind for each, kind in zip(stored.iter_vars, gemm.kinds, strict=True)}
     found = []
-    for operand, load in enumerate(_products(stored) or ()):
+    for operand, load in enumerate(products(stored) or ()):
         place = places.get(load.source.name)
         held = [variables([index]) for index in load.indices]
         if place is None or place not in constants or not all(len(each) < 2 for each in held):
@@ -155,7 +149,7 @@ def normalized(sch: s_tir.Schedule, block: Any, gemm: Gemm, multiples: tuple[int
             axes[kind] = axes[kind] * sizes[variable] + loops[-1] if kind in axes else loops[-1]
         return tirx.IndexMap(loops, [axes.get(kind, tirx.IntImm("int64", 0)) for kind in order], None)
 
-    loads = _products(stored)
+    loads = products(stored)
     assert loads is not None
     maps = [fused(loads[gemm.first].indices, "ski"), fused(loads[1 - gemm.first].indices, "skj")]
     for operand, each in zip(operands, maps, strict=True):
@@ -163,22 +157,6 @@ def normalized(sch: s_tir.Schedule, block: Any, gemm: Gemm, multiples: tuple[int
     sch.transform_layout(output, ("read", 0), fused(stored.body.indices, "sji"))
     sch.transform_block_layout(block, fused([each.var for each in stored.iter_vars], "sijk"))
     sch.pad_einsum(block, [1, *multiples])
-
-
-def _products(block: Any) -> tuple[Any, Any] | None:
-    """The two loads whose product a block adds to its output, as it reads them; None if it does something else."""
-    store = getattr(block, "body", None)
-    if not isinstance(store, tirx.BufferStore) or not isinstance(store.value, tirx.Add) or len(block.reads) != 2:
-        return None
-    product = store.value.b
-    if not isinstance(product, tirx.Mul):
-        return None
-    loads = [each.value if isinstance(each, tirx.Cast) else each for each in (product.a, product.b)]
-    if not all(isinstance(each, ir.TensorLoad) for each in loads):
-        return None
-    if not loads[0].source.same_as(block.reads[0].source):
-        loads.reverse()
-    return loads[0], loads[1]
 
 
 def variables(expressions: Sequence[Any]) -> list[Any]:

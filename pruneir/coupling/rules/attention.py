@@ -1,7 +1,8 @@
 """Attention as one operator: heads × dims, where Q and K share their dims and V's go on to the output.
 
 Of the 3-D form the hidden axis is split into heads and dims; the 4-D form has them as axes. Keys and values may have
-fewer heads than queries, each of which serves a run of them. The default scale 1/√d is that of the dims before a cut.
+fewer heads than queries, each of which serves a run of them; a mask may have one for each head of the queries. The
+default scale 1/√d is that of the dims before a cut.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pruneir.coupling.words import PRODUCT
 @rule("Attention")
 def attention(op: Op) -> None:
     """Y = softmax(scale·Q·Kᵀ + mask)·V per head."""
-    if any(tensor is not None for tensor in (*op.inputs[4:], *op.outputs[1:])):
+    if any(tensor is not None for tensor in (*op.inputs[4:6], *op.outputs[1:3])):
         raise Refused("keeps a cache of keys and values")
+    if any(tensor is not None for tensor in op.outputs[3:]):
+        raise Refused("returns its scores")
     q, k, v, y = op.input(0), op.input(1), op.input(2), op.y
     shared = op.attribute("kv_num_heads", 1) if q.rank == 3 else k.shape[1]
     queries = op.attribute("q_num_heads", 1) if q.rank == 3 else q.shape[1]
@@ -29,8 +32,13 @@ def attention(op: Op) -> None:
     for heads in (k_heads, v_heads):
         op.generators_tie(served, heads)
     op.generators_tie(q_dims, k_dims)
+    op.sum_over(q.axis(-1), k.axis(-1))
     if not (q.axis(-1).zero or k.axis(-1).zero):
         op.hold(q_dims, PRODUCT, code="PIR012")
+    mask = op.optional(3)
+    facing = mask.trailing(4, 1) if mask is not None else None
+    if facing is not None and facing.length > 1:
+        op.label(facing, q_heads, role="term")
     last = y.rank - 1
     if y.rank == 3:
         y.axis(last).assign(lab.merge([q_heads, v_dims]), v.axis(-1).zero)

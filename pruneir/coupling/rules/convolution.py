@@ -30,7 +30,7 @@ def convolve(op: Op, w: Tensor, bias: Tensor | None) -> None:
     else:
         blocks, inside = _blocks(op, groups)
         op.label(w.axis(1), inside, role="in")
-        op.summed.append(x.axis(1))
+        op.sum_over(x.axis(1))
         made = lab.merge([blocks, _positions(op, w.axis(0).length, groups)])
         for axis in (y.axis(1), w.axis(0), *_axes(bias)):
             op.label(axis, made, role="out")

@@ -32,7 +32,7 @@ def einsum(op: Op) -> None:
             op.contract(*wide)
         else:
             op.tie(*wide, role="in")
-            op.summed += wide
+            op.sum_over(*wide)
             if not any(axis.zero for axis in wide):
                 op.lock(wide[0], reason="sums over channels that are not zero where one was removed", code="PIR012")
     if len(terms) > 1:

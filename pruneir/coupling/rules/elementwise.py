@@ -13,7 +13,7 @@ import numpy as np
 from pruneir.coupling.rule import Axis, Op, Tensor, rule
 
 _ZERO_TO_ZERO = (
-    "Abs Asin Asinh Atan Atanh BitShift Cast Ceil Celu Dropout Elu Erf Floor Gelu HardSwish Identity LeakyRelu Mish "
+    "Abs Asin Asinh Atan Atanh Cast Ceil Celu Dropout Elu Erf Floor Gelu HardSwish Identity LeakyRelu Mish "
     "Neg Relu Round Selu Shrink Sign Sin Sinh Softsign Sqrt Swish Tan Tanh ThresholdedRelu"
 ).split()
 _ZERO_TO_SOMETHING = "BitwiseNot Cos Cosh Exp HardSigmoid IsInf IsNaN Not Sigmoid Softplus".split()
@@ -41,8 +41,9 @@ def zero_to_something(op: Op) -> None:
 
 @rule(*_UNDEFINED_AT_ZERO)
 def undefined_at_zero(op: Op) -> None:
-    """f(0) is not a number, so no channel may be masked before it."""
-    for axis in op.x.axes:
+    """f(0) is not a number, so no channel may be masked before it; unless what is masked is positive all the same."""
+    defined = op.type in ("Log", "Reciprocal") and op.positive(op.x.name)
+    for axis in () if defined else op.x.axes:
         op.lock(axis, reason="is not defined where a removed channel would be zero", code="PIR011")
     _unary(op, lambda axis: False)
 
@@ -69,9 +70,9 @@ def zero_if_any_is(op: Op) -> None:
 
 @rule("Div", "Mod")
 def zero_if_first_is(op: Op) -> None:
-    """0 / x = 0. A masked divisor that is a constant reads one; one that is an activation would be zero, and locks."""
+    """0 / x = 0. A masked divisor that is a constant reads one; an activation that may be zero there locks."""
     divisor = op.input(1)
-    if not divisor.constant:
+    if not divisor.constant and not (op.type == "Div" and op.positive(divisor.name)):
         for axis in divisor.axes:
             if axis.length > 1:
                 op.lock(axis, reason="divides by an activation, which a removed channel would make zero", code="PIR011")
@@ -80,17 +81,17 @@ def zero_if_first_is(op: Op) -> None:
 
 @rule("Pow")
 def power(op: Op) -> None:
-    """0 ** p = 0 for p > 0; a masked exponent that is a constant reads one."""
+    """0 ** p = 0 for p > 0; a masked exponent that is a constant reads one. What is positive may have any exponent."""
     exponent = op.input(1)
-    if exponent.value is None or not (np.asarray(exponent.value) > 0).all():
+    if not op.positive(op.x.name) and (exponent.value is None or not (np.asarray(exponent.value) > 0).all()):
         for axis in (*op.x.axes, *exponent.axes):
             op.lock(axis, reason="may have an exponent that is not positive, and is not defined at zero", code="PIR011")
     broadcast(op, _operands(op), lambda wide, count: any(a.zero and a.tensor is op.x for a in wide), second="exponent")
 
 
-@rule("PRelu")
-def prelu(op: Op) -> None:
-    """A slope per channel, or one for all."""
+@rule("BitShift", "PRelu")
+def scaled(op: Op) -> None:
+    """A slope, or how far to shift, per channel or for all."""
     broadcast(op, _operands(op), lambda wide, count: any(a.zero and a.tensor is op.x for a in wide))
 
 

@@ -86,7 +86,7 @@ def lp_normalization(op: Op) -> None:
     """x / ‖x‖ along an axis: channels that are zero add nothing to the norm."""
     axis = op.x.axis(op.attribute("axis", -1))
     if axis.zero:
-        op.summed.append(axis)
+        op.sum_over(axis)
     else:
         _normalized(op, axis)
     _through(op)

@@ -1,29 +1,37 @@
-"""Quantised networks: a scale and a zero point per channel are cut with it, or one pair serves all.
+"""Quantised networks: a step and a zero point per channel are cut with it, or one pair serves all, or a block.
 
 Integers that stand for weights read their zero point two inputs further on: in every one of these operators.
 """
 
 from __future__ import annotations
 
-from pruneir.coupling.rule import Axis, Op, rule
+from pruneir.coupling.rule import Axis, Op, Refused, rule
 from pruneir.coupling.rules.convolution import convolve
 from pruneir.coupling.rules.linear import multiply
 
 
 @rule("QuantizeLinear", "DequantizeLinear")
 def quantize(op: Op) -> None:
-    """y = x / scale + zero_point and back; the real number zero stays zero."""
+    """y = x / scale + zero_point and back; the real zero stays zero. Channels that share scales in blocks stay."""
     x, y = op.x, op.y
     for axis in x.axes:
         op.keep(y.axis(axis.index), axis)
         if x.constant:
             x.roles[axis.index] = "quantized"
-    if op.input(1).rank == 1 and op.input(1).shape[0] == x.shape[op.attribute("axis", 1) % x.rank]:
-        for slot in (1, 2):
-            tensor = op.optional(slot)
-            if tensor is not None:
-                role = "offset" if slot == 2 else "divisor" if op.type == "QuantizeLinear" else "scale"
-                op.tie(y.axis(op.attribute("axis", 1)), tensor.axis(0), role=role)
+    blocked = bool(op.attribute("block_size", 0))
+    for slot in (1, 2):
+        tensor = op.optional(slot)
+        if tensor is None or not tensor.rank or not x.rank:
+            continue
+        role = "offset" if slot == 2 else "divisor" if op.type == "QuantizeLinear" else "step"
+        outs = y.axes if blocked else [y.axis(op.attribute("axis", 1))]
+        if len(outs) != tensor.rank:
+            raise Refused(f"has scales or zero points of {tensor.rank} axes")
+        for out, given in zip(outs, tensor.axes, strict=True):
+            if given.length == out.length:
+                op.tie(out, given, role=role)
+            elif blocked:
+                op.lock(out, reason=f"has a scale for each block of axis {out.index}", code="PIR016")
 
 
 @rule("DynamicQuantizeLinear")
@@ -63,8 +71,8 @@ def matmul_integer(op: Op) -> None:
 
 
 def _per_channel(op: Op, out: Axis, *slots: int) -> None:
-    """Scales and zero points of the weights' output channels."""
+    """Steps and zero points of the weights' output channels."""
     for slot in slots:
         tensor = op.optional(slot)
         if tensor is not None and tensor.rank and tensor.axis(-1).length == out.length > 1:
-            op.tie(out, tensor.axis(-1), role="offset" if slot == slots[-1] else "scale")
+            op.tie(out, tensor.axis(-1), role="offset" if slot == slots[-1] else "step")

@@ -23,6 +23,7 @@ def recurrent(op: Op) -> None:
     op.label(w.axis(1), _tiled(hidden, gates), "out")
     op.label(r.axis(1), _tiled(hidden, gates), "out")
     op.label(r.axis(2), hidden, "recurrent")
+    op.sum_over(r.axis(2))
     for slot, copies in ((3, 2 * gates), (5, 1), (6, 1), (7, 3)):
         tensor = op.optional(slot)
         if tensor is not None:

@@ -28,8 +28,7 @@ def reduce(op: Op) -> None:
             if op.type == "ReduceLogSum" and op.can_die(axis.labels):
                 op.lock(axis, reason="is not defined where a removed channel would be zero", code="PIR011")
         elif op.type in _SUMS and axis.zero:
-            axis.tensor.touched.add(axis.index)
-            op.summed.append(axis)
+            op.sum_over(axis)
         elif op.type == "ReduceMean" and not op.normalizes(axis.labels):
             axis.tensor.touched.add(axis.index)
         elif op.type == "ReduceMean":

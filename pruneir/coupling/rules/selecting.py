@@ -93,7 +93,9 @@ def slice_(op: Op) -> None:
 
 @rule("Gather")
 def gather(op: Op) -> None:
-    """Positions named by constant indices move; indices that are data read a whole axis, as an embedding does."""
+    """Positions named by constant indices move, a single one stays; other indices read a whole axis, as an embedding
+    does.
+    """
     x, indices, y = op.x, op.input(1), op.y
     at = op.attribute("axis", 0) % x.rank
     after = indices.rank - 1
@@ -106,14 +108,19 @@ def gather(op: Op) -> None:
     if indices.value is None or indices.rank > 1 or not indices.constant:
         return
     axis = x.axis(at)
-    if not indices.rank:
-        op.hold(axis.labels.take(np.atleast_1d(indices.value) % axis.length), "takes a single position", code="PIR013")
-        axis.tensor.touched.add(at)
-        return
-    positions = np.asarray(indices.value) % axis.length
-    op.move(y.axis(at), axis.labels.take(positions), axis)
-    indices.touched.add(0)
-    op.on_cut(lambda cut: Edit(constants={1: _renumbered(cut.mask(axis.labels), positions)}))
+    positions = np.atleast_1d(indices.value) % axis.length
+    taken = axis.labels.take(positions)
+    if indices.rank:
+        op.move(y.axis(at), taken, axis)
+    else:
+        op.hold(taken, "takes a single position", code="PIR013")
+    indices.touched |= set(range(indices.rank))
+
+    def renumbered(cut: Cut) -> Edit:
+        mask = cut.mask(axis.labels)
+        return Edit() if mask.all() else Edit(constants={1: _renumbered(mask, positions)})
+
+    op.on_cut(renumbered)
 
 
 @rule("Pad")
