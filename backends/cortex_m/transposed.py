@@ -76,7 +76,6 @@ def _axes(operator: Operator, graph: Graph, shapes: Shapes) -> list[_Axis] | Non
     spans = [(size - 1) * step + 1 for size, step in zip(weights.shape[2:], dilations, strict=True)]
     cuts = list(operator.attribute("pads", zeros + zeros)[: len(zeros)])
     kind = operator.attribute("auto_pad", "NOTSET")
-    kind = kind.decode() if isinstance(kind, bytes) else kind
     if kind in ("SAME_UPPER", "SAME_LOWER") or "output_shape" in operator.attributes:
         more = operator.attribute("output_padding", zeros)
         for axis, (size, stride) in enumerate(zip(shape[2:], strides, strict=True)):

@@ -136,7 +136,7 @@ class _Layer:
         for name in ("clip", "input_forget", "layout"):
             if self.operator.attribute(name):
                 raise self._refused(f"the attribute {name}", "export it without")
-        for name in map(_text, self.operator.attribute("activations", ())):
+        for name in self.operator.attribute("activations", ()):
             if name.lower() not in _ACTIVATIONS:
                 raise self._refused(f"the activation {name}", "export it with Sigmoid, Tanh, Relu or another usual one")
 
@@ -184,7 +184,7 @@ class _Layer:
 
     def _activations(self, index: int) -> list[Activation]:
         """Of one direction; those that have parameters take the next of the operator's, or their own."""
-        names = [_text(n).lower() for n in self.operator.attribute("activations", ())]
+        names = [name.lower() for name in self.operator.attribute("activations", ())]
         default = _DEFAULT[self.operator.type]
         names = names or [name.lower() for name in default * 2]
         given = {key: list(self.operator.attribute(f"activation_{key}", ())) for key in ("alpha", "beta")}
@@ -202,7 +202,7 @@ class _Layer:
 
     @property
     def _is_reverse(self) -> bool:
-        return _text(self.operator.attribute("direction", "forward")) == "reverse"
+        return self.operator.attribute("direction", "forward") == "reverse"
 
     def _is_read(self, output: str) -> bool:
         return bool(output) and (output in self.graph.outputs or bool(self.graph.users(output)))
@@ -220,7 +220,3 @@ class _Layer:
 
     def _refused(self, what: str, remedy: str) -> PruneirError:
         return PruneirError(f"{self.operator.label} ({self.operator.type}): {what} is not compiled; {remedy}")
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -78,7 +78,7 @@ def _fused(writer: Writer, operator: Operator) -> bool:
     kind = operator.type.removeprefix("Fused")
     names = ("activation", "activation_params", "activation_alpha", "activation_beta", "activation_gamma")
     own = {key: value for key, value in operator.attributes.items() if key not in names}
-    activation = _text(operator.attribute("activation", ""))
+    activation = operator.attribute("activation", "")
     params = [float(each) for each in operator.attribute("activation_params", ())]
     if kind == "Gemm" and (params or any(name in operator.attributes for name in names[2:])):
         return False
@@ -114,7 +114,7 @@ def _scaler(writer: Writer, operator: Operator) -> str:
 def _normalizer(writer: Writer, operator: Operator) -> object:
     """Rows by their norm."""
     x = _floating(writer, operator.inputs[0])
-    kind = {"L1": "ReduceL1", "L2": "ReduceL2"}.get(_text(operator.attribute("norm", "MAX")))
+    kind = {"L1": "ReduceL1", "L2": "ReduceL2"}.get(operator.attribute("norm", "MAX"))
     if kind is None:
         return None
     norm = writer.call("Max", writer.reduced(kind, x, -1), writer.number(np.finfo(np.float32).tiny))
@@ -134,7 +134,7 @@ def _features(writer: Writer, operator: Operator) -> object:
 @_rule(_ML, "LinearRegressor")
 def _regressor(writer: Writer, operator: Operator) -> object:
     """x · coefficients + intercepts."""
-    if _text(operator.attribute("post_transform", "NONE")) != "NONE":
+    if operator.attribute("post_transform", "NONE") != "NONE":
         return None
     return _scores(writer, operator, operator.attribute("targets", 1), to=operator.outputs[0])
 
@@ -143,7 +143,7 @@ def _regressor(writer: Writer, operator: Operator) -> object:
 def _classifier(writer: Writer, operator: Operator) -> object:
     """The label of the highest score, and all scores; not of two classes that have one score between them."""
     labels = operator.attribute("classlabels_ints")
-    after = _text(operator.attribute("post_transform", "NONE"))
+    after = operator.attribute("post_transform", "NONE")
     kinds = {"NONE": "Identity", "LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax"}
     count = len(labels or ())
     if not count or after not in kinds or len(operator.attribute("intercepts", ())) != count:
@@ -181,7 +181,3 @@ def _floats(operator: Operator, name: str, default: Any = ()) -> np.ndarray:
 def _has(operator: Operator, place: int, among: tuple[str, ...] | None = None) -> bool:
     names = operator.inputs if among is None else among
     return place < len(names) and bool(names[place])
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -13,7 +13,7 @@ from pruneir.backends.x86.expressions import Place
 from pruneir.backends.x86.sparse import sparse
 from pruneir.backends.x86.tiling import Geometry, Grid
 from pruneir.backends.x86.window import window
-from pruneir.backends.x86.work import Phase, Setting, Work, given, output, rule, word
+from pruneir.backends.x86.work import Phase, Setting, Work, given, output, rule
 from pruneir.graph import Operator
 from pruneir.storage import Storage, together
 
@@ -47,7 +47,7 @@ def transposed(operator: Operator, setting: Setting) -> Work | None:
     whole, weights, bias = window(operator, setting), setting.constant(operator, 1), setting.constant(operator, 2)
     if whole is None or weights is None or (whole.dh, whole.dw) != (1, 1) or "output_shape" in operator.attributes:
         return None
-    if (bias is None and given(operator, 2)) or word(operator, "auto_pad", "NOTSET") not in ("NOTSET", ""):
+    if (bias is None and given(operator, 2)) or operator.attribute("auto_pad", "NOTSET") not in ("NOTSET", ""):
         return None
     out, groups, lanes = output(operator, setting), operator.attribute("group", 1), setting.cpu.lanes
     taps = weights.reshape(groups, -1, weights.shape[1], whole.kh, whole.kw).swapaxes(1, 2)

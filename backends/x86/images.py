@@ -10,7 +10,7 @@ from pruneir.backends.x86.expressions import Place
 from pruneir.backends.x86.pooling import GlobalPooling, pooling
 from pruneir.backends.x86.resizing import COORDINATES, ROUNDING, Axis, Resizing, taps
 from pruneir.backends.x86.window import behind, two, window
-from pruneir.backends.x86.work import Phase, Setting, Work, output, rule, word
+from pruneir.backends.x86.work import Phase, Setting, Work, output, rule
 from pruneir.graph import Operator
 
 
@@ -22,7 +22,7 @@ def pool(operator: Operator, setting: Setting) -> Work | None:
     if geometry is None:
         return None
     pb, pr = behind(geometry)
-    if word(operator, "auto_pad", "NOTSET") in ("NOTSET", ""):
+    if operator.attribute("auto_pad", "NOTSET") in ("NOTSET", ""):
         pb, pr = two(tuple(operator.attribute("pads") or (0,) * 2 * len(kernel_shape))[len(kernel_shape) :], 0)
     maximum = operator.is_a("MaxPool")
     padded = bool(operator.attribute("count_include_pad", 0))
@@ -56,12 +56,13 @@ def resize(operator: Operator, setting: Setting) -> Work | None:
     shape, out = setting.shape(operator), output(operator, setting)
     if shape is None or len(shape) != 4 or shape[:2] != out[:2] or not prod(out):
         return None
-    mode = word(operator, "mode", "nearest")
-    coordinates = word(operator, "coordinate_transformation_mode", "half_pixel")
-    nearest = word(operator, "nearest_mode", "round_prefer_floor")
+    mode = operator.attribute("mode", "nearest")
+    coordinates = operator.attribute("coordinate_transformation_mode", "half_pixel")
+    nearest = operator.attribute("nearest_mode", "round_prefer_floor")
     if operator.is_a("Upsample") or setting.graph.opset() < 11:
         coordinates, nearest = "asymmetric", "floor"
-    plain = not operator.attribute("antialias") and word(operator, "keep_aspect_ratio_policy", "stretch") == "stretch"
+    policy = operator.attribute("keep_aspect_ratio_policy", "stretch")
+    plain = not operator.attribute("antialias") and policy == "stretch"
     if mode not in ("nearest", "linear") or coordinates not in COORDINATES or nearest not in ROUNDING or not plain:
         return None
     slots = range(1, len(operator.inputs))

@@ -11,7 +11,7 @@ from pruneir.backends.x86.convolutions import by_taps
 from pruneir.backends.x86.expressions import Place
 from pruneir.backends.x86.product import Product
 from pruneir.backends.x86.tiling import Geometry
-from pruneir.backends.x86.work import Phase, Setting, Work, given, output, rule, word
+from pruneir.backends.x86.work import Phase, Setting, Work, given, output, rule
 from pruneir.graph import Operator
 
 
@@ -61,7 +61,7 @@ def _product_of_two(operator: Operator, setting: Setting) -> Work | None:
 @rule("Einsum")
 def einsum(operator: Operator, setting: Setting) -> Work | None:
     """Products of two matrices, or of many."""
-    sides, arrow, out = word(operator, "equation", "").replace(" ", "").partition("->")
+    sides, arrow, out = operator.attribute("equation", "").replace(" ", "").partition("->")
     first, comma, second = sides.partition(",")
     if not arrow or not comma or not (first + second + out).isalpha() or len(operator.inputs) != 2:
         return None

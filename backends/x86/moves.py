@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from pruneir.backends.x86.boxes import Box, box, strides
-from pruneir.backends.x86.work import Setting, word
+from pruneir.backends.x86.work import Setting
 from pruneir.graph import Operator
 
 _RUNS = 16
@@ -135,7 +135,7 @@ def _transpose(operator: Operator, setting: Setting, last: Mapping[str, bool]) -
 def _depth_to_space(operator: Operator, setting: Setting, last: Mapping[str, bool]) -> Move | None:
     data, block = operator.inputs[0], operator.attribute("blocksize")
     n, c, h, w = _shape(data, setting)
-    if word(operator, "mode", "DCR") == "CRD":
+    if operator.attribute("mode", "DCR") == "CRD":
         into, perm = (n, c // block**2, block, block, h, w), (0, 1, 4, 2, 5, 3)
     else:
         into, perm = (n, block, block, c // block**2, h, w), (0, 3, 4, 1, 5, 2)
@@ -257,7 +257,7 @@ def _pad(operator: Operator, setting: Setting, last: Mapping[str, bool]) -> Move
     known = all(
         setting.constant(operator, slot) is not None for slot, name in enumerate(operator.inputs) if slot and name
     )
-    if word(operator, "mode", "constant") != "constant" or pads is None or not known:
+    if operator.attribute("mode", "constant") != "constant" or pads is None or not known:
         return None
     before = [0] * len(shape)
     for axis, size in zip(axes.tolist() if axes is not None else range(len(shape)), pads.tolist(), strict=False):

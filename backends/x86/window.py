@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from pruneir.backends.x86.tiling import Geometry
-from pruneir.backends.x86.work import Setting, word
+from pruneir.backends.x86.work import Setting
 from pruneir.graph import Operator
 
 
@@ -60,7 +60,7 @@ def _pads(
     dilations: tuple[int, ...],
 ) -> tuple[int, ...]:
     """Padding in front of each axis."""
-    auto = word(operator, "auto_pad", "NOTSET")
+    auto = operator.attribute("auto_pad", "NOTSET")
     if auto in ("NOTSET", ""):
         return tuple((operator.attribute("pads") or (0,) * 2 * len(shape))[: len(shape)])
     if auto == "VALID":

@@ -140,9 +140,3 @@ def output(operator: Operator, setting: Setting) -> tuple[int, ...]:
     shape = setting.shapes.shape(operator.outputs[0])
     assert shape is not None
     return shape
-
-
-def word(operator: Operator, name: str, default: str) -> str:
-    """An attribute that is text."""
-    value = operator.attribute(name, default)
-    return value.decode() if isinstance(value, bytes) else str(value)
