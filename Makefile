@@ -17,7 +17,7 @@ demo: $(VENV)/.core
 	else echo "with a C compiler on x86-64, this also measures how fast both are here"; fi
 
 test: $(VENV)/.dev lint programs
-	$(BIN)/python -m pytest -n 2 -m "" -rs
+	$(BIN)/python -m pytest -m "" -rs
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
