@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pruneir.detection.anchors import load_anchors  # noqa: E402
 from pruneir.errors import PruneirError  # noqa: E402
 from pruneir.graph import Graph, check, parse  # noqa: E402
 from pruneir.passes.ssd import Ssd  # noqa: E402
+from pruneir.pipeline.passes import PhaseRow  # noqa: E402
 from pruneir.pipeline.registry import parse_pass  # noqa: E402
 from pruneir.report.phases import phases  # noqa: E402
 from pruneir.report.table import table  # noqa: E402
@@ -355,16 +357,20 @@ def test_nothing_to_learn_is_told() -> None:
     ]
 
 
+def shown(rows: Sequence[PhaseRow], names: Sequence[str]) -> bool:
+    """Whether the table has two lines for each of these: a row, and its layers."""
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(phases(rows))
+    lines = console.export_text().splitlines()
+    return all(len([line for line in lines if line.startswith(f"{name} ")]) == 2 for name in names)
+
+
 def test_phases_of_several_rounds_are_told_apart() -> None:
     made = pruneir.optimize(network(), [f"ssd{{{FAST},zeros=0.3,phases=2}}"], data=arrays(32), rounds=2)
     expected = [(number, name) for number in (1, 2) for name in ("-1det", "-2det")]
     assert [(row.round, row.name) for row in made.outcome.phases] == expected
     assert [(each["round"], each["name"]) for each in made.report["phases"]] == expected
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(phases(made.outcome.phases))
-    lines = console.export_text().splitlines()
-    for number, name in expected:
-        assert len([line for line in lines if line.startswith(f"{number} · {name} ")]) == 2  # a row, and its layers
+    assert shown(made.outcome.phases, [f"{number} · {name}" for number, name in expected])
 
 
 TWICE = [f"ssd{{{FAST},epochs=2,zeros=0.3,phases=2,trained_on=24}}"] * 2
@@ -376,11 +382,7 @@ def test_phases_of_several_passes_are_told_apart() -> None:
     expected = [(number, name) for number in (2, 3) for name in ("-1det", "-2det")]
     assert [(row.step, row.name) for row in made.outcome.phases] == expected
     assert [(each["pass"], each["name"]) for each in made.report["phases"]] == expected
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(phases(made.outcome.phases))
-    lines = console.export_text().splitlines()
-    for number, name in expected:
-        assert len([line for line in lines if line.startswith(f"pass {number} · {name} ")]) == 2
+    assert shown(made.outcome.phases, [f"pass {number} · {name}" for number, name in expected])
 
 
 def test_what_was_stopped_in_the_second_pass_goes_on_there(tmp_path: Path) -> None:
